@@ -1,0 +1,85 @@
+"""The oracle: dense attention in float64, and the errors measured against it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.config import Config, Tier
+from golden.formats import FORMATS
+from golden.prepare import Prepared, dequantise, restore, restore_values
+from golden.tiles import Tiles
+from golden.traces import Head
+
+CHUNK = 512
+"""Query rows at a time, which bounds the memory."""
+
+
+def dense(
+    q: NDArray[np.floating], k: NDArray[np.floating], v: NDArray[np.floating], keep: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """softmax(q @ k.T / sqrt(head_dim)) @ v in float64: q [rows, head_dim], k and v [tokens, head_dim].
+
+    `keep` [rows, tokens] drops the other pairs, as sparse attention does; a row that keeps none gives zeros.
+    """
+    output = np.empty((len(q), v.shape[1]))
+    k64, v64 = k.astype(np.float64), v.astype(np.float64)
+    for start in range(0, len(q), CHUNK):
+        rows = slice(start, start + CHUNK)
+        p = probabilities(q[rows].astype(np.float64), k64, None if keep is None else keep[rows])
+        output[rows] = p @ v64
+    return output
+
+
+def probabilities(
+    q: NDArray[np.float64], k: NDArray[np.float64], keep: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """softmax(q @ k.T / sqrt(head_dim)), [rows, tokens], over the kept pairs."""
+    logits = q @ k.T / np.sqrt(k.shape[1])
+    if keep is not None:
+        logits = np.where(keep, logits, -np.inf)
+    top = logits.max(axis=1, keepdims=True)
+    p = np.exp(logits - np.where(np.isfinite(top), top, 0))
+    return p / np.maximum(p.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+
+
+def relative_l2(output: NDArray[np.floating], reference: NDArray[np.floating]) -> float:
+    """|output - reference| / |reference|, Frobenius norms in float64. A reference of zeros raises ValueError."""
+    norm = np.linalg.norm(reference.astype(np.float64))
+    if norm == 0:
+        raise ValueError("the reference is zero everywhere: its relative error is undefined")
+    return float(np.linalg.norm(output.astype(np.float64) - reference) / norm)
+
+
+def attend(head: Head) -> NDArray[np.float64]:
+    """The head's dense attention, [tokens, head_dim]."""
+    return dense(head.q, head.k, head.v)
+
+
+def attend_dropping(head: Head, prepared: Prepared, tiers: NDArray[np.int8]) -> NDArray[np.float64]:
+    """The head's attention, [tokens, head_dim], if blocks below LUT8 were dropped; tiers [query_tiles, key_tiles]."""
+    top = tiers >= Tier.LUT8
+    return dense(head.q, head.k, head.v, top[prepared.query_tiles.tile_of][:, prepared.key_tiles.tile_of])
+
+
+def numerics_error(config: Config, prepared: Prepared, output: NDArray[np.uint16]) -> float:
+    """Relative L2 error that the datapath adds by itself: alignment, exp2, accumulation and normalisation.
+
+    `output` is the core's, all digits read; the reference is float64 attention of the query that the core was fed
+    with the keys and values that the codes stand for.
+    """
+    key, value = dequantise(config, prepared.operands)
+    natural = np.log(2) * np.sqrt(config.head_dim)  # from base-2 scores to those that `dense` divides
+    query = FORMATS[config.float_format].decode(prepared.operands.query)
+    reference = dense(query, key * natural, value)
+    return relative_l2(restore(prepared, output), restore_values(prepared, reference))
+
+
+def attention_map(head: Head, rows: Tiles, columns: Tiles) -> NDArray[np.float64]:
+    """Mean softmax mass that the rows of a query tile give to a key tile, [query_tiles, key_tiles]: rows sum to 1."""
+    pooled = np.empty((len(rows.frame), len(columns.frame)))
+    q, k = head.q.astype(np.float64), head.k.astype(np.float64)[columns.order]
+    for tile, (start, stop) in enumerate(zip(rows.start[:-1], rows.start[1:], strict=True)):
+        p = probabilities(q[rows.order[start:stop]], k)
+        pooled[tile] = np.add.reduceat(p.mean(axis=0), columns.start[:-1])
+    return pooled

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from golden.config import Config, Tier, signed_bits, unsigned_bits
+from golden.presets import DEFAULT_PRESET, PRESETS, preset
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("head_dim", 63),
+        ("head_dim", 0),
+        ("head_dim", 272),
+        ("head_dim", "64"),
+        ("head_dim", True),
+        ("query_rows", 8),
+        ("tile", 1),
+        ("lanes", 12),
+        ("lanes", 1),
+        ("banks", 0),
+        ("tile_slots", 1),
+        ("request_depth", 0),
+        ("float_format", "fp8"),
+        ("digits", 4),
+        ("query_bits", 7),
+        ("prob_bits", 19),
+        ("scale_bits", 1),
+        ("score_integer_bits", 5),
+        ("score_fraction_bits", 13),
+        ("max_tokens", 63),
+        ("table", "odds"),
+        ("tree_fanin", 1),
+        ("rotate", 1),
+        ("top_mass", 0.0),
+        ("top_floor", -0.1),
+        ("top_cap", 0.01),
+        ("top_cap", 1.5),
+    ],
+)
+def test_a_bad_field_is_named_with_its_value_and_what_is_allowed(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^config\.{field} = .*: must be ") as error:
+        Config(**{field: value})
+    assert repr(value) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_field_is_checked() -> None:
+    for field in dataclasses.fields(Config):
+        with pytest.raises(ValueError, match=rf"config\.{field.name} = None: must be of type"):
+            Config(**{field.name: None})  # type: ignore[arg-type]
+
+
+def test_pairs_need_an_even_number_of_lanes() -> None:
+    with pytest.raises(ValueError, match=r"config\.lanes = 3: must be even"):
+        Config(table="pairs", lanes=3, tile=63)
+    assert Config(table="odd", lanes=3, tile=63).lanes == 3
+
+
+def test_configurations_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().head_dim = 128  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_json_round_trip_keeps_configuration_and_hash(name: str) -> None:
+    config = PRESETS[name]
+    again = Config.from_json(config.to_json())
+    assert again == config
+    assert again.hash == config.hash
+    assert len(config.hash) == 8
+    int(config.hash, 16)
+
+
+def test_hashes_tell_configurations_apart() -> None:
+    hashes = {config.hash for config in PRESETS.values()} | {Config(top_cap=0.3).hash, Config(max_tokens=65536).hash}
+    assert len(hashes) == len(set(PRESETS.values())) + 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "list"),
+        (json.dumps(dataclasses.asdict(Config()) | {"colour": 1}), r"unknown fields \['colour'\], missing fields \[\]"),
+        (json.dumps({"tile": 64}), "missing fields .*'head_dim'"),
+        (json.dumps(dataclasses.asdict(Config()) | {"head_dim": 63}), r"config.head_dim = 63"),
+        ("{", None),
+    ],
+)
+def test_bad_json_is_a_value_error(text: str, message: str | None) -> None:
+    with pytest.raises(ValueError, match=message):
+        Config.from_json(text)
+
+
+@pytest.mark.parametrize("bound", [0, 1, 7, 8, 255, 256, (1 << 40) - 1, 1 << 40])
+def test_widths_hold_their_bound_and_no_more(bound: int) -> None:
+    assert bound < 1 << unsigned_bits(bound)
+    assert -(1 << (signed_bits(bound) - 1)) <= -bound <= bound < 1 << (signed_bits(bound) - 1)
+    if bound > 1:
+        assert bound >= 1 << (unsigned_bits(bound) - 1)
+        assert bound >= 1 << (signed_bits(bound) - 2)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_derived_sizes_are_consistent(name: str) -> None:
+    config = PRESETS[name]
+    assert config.head_dim % config.output_lanes == 0
+    assert config.output_lanes * config.tile >= config.head_dim * config.lanes
+    assert [config.passes(tier) for tier in Tier] == [1, 2, config.digits]
+    assert config.code_max < 1 << (config.code_bits - 1)
+    assert config.word_bits * config.digits == config.head_dim * config.code_bits
+
+
+def test_presets_by_name() -> None:
+    assert preset(DEFAULT_PRESET) is PRESETS[DEFAULT_PRESET]
+    with pytest.raises(ValueError, match="preset 'huge': must be one of tiny, ecp5, amd, asic, paper"):
+        preset("huge")

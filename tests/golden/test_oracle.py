@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from golden.config import Config, Tier
+from golden.oracle import attend, attend_dropping, attention_map, dense, relative_l2
+from golden.prepare import prepare
+from golden.traces import Head
+
+MakeHead = Callable[..., Head]
+
+
+@pytest.mark.parametrize("rows", [5, 512, 700])
+def test_dense_matches_scipy(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    q, k, v = rng.standard_normal((rows, 16)) * 3, rng.standard_normal((33, 16)) * 3, rng.standard_normal((33, 16))
+    assert np.allclose(dense(q, k, v), softmax(q @ k.T / 4, axis=1) @ v, rtol=1e-12, atol=1e-14)
+
+
+def test_dense_survives_huge_scores() -> None:
+    q, k, v = np.full((1, 4), 1e4), np.array([[1e4] * 4, [0] * 4]), np.array([[3.0] * 4, [5.0] * 4])
+    assert dense(q, k, v).tolist() == [[3.0] * 4]
+
+
+def test_dropping_equals_attention_over_the_kept_keys() -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((20, 16)) for _ in range(3))
+    keep = rng.random((20, 20)) < 0.3
+    keep[4] = False
+    got = dense(q, k, v, keep)
+    for row in range(20):
+        expected = softmax(q[row] @ k[keep[row]].T / 4) @ v[keep[row]] if keep[row].any() else np.zeros(16)
+        assert np.allclose(got[row], expected)
+
+
+def test_dropped_blocks_are_those_below_the_top_tier(tiny: Config, make_head: MakeHead) -> None:
+    head = make_head()
+    prepared = prepare(tiny, head)
+    tiers = np.full((8, 4), Tier.LUT8, np.int8)
+    assert (attend_dropping(head, prepared, tiers) == attend(head)).all()
+    tiers[2, 1] = Tier.LUT4
+    changed = (attend_dropping(head, prepared, tiers) != attend(head)).any(axis=1)
+    assert (changed == (prepared.query_tiles.tile_of == 2)).all()
+
+
+def test_relative_l2_by_hand() -> None:
+    assert relative_l2(np.array([[3.0, 0.0]]), np.array([[3.0, 4.0]])) == pytest.approx(0.8)
+    with pytest.raises(ValueError, match="zero everywhere"):
+        relative_l2(np.ones(2), np.zeros(2))
+
+
+def test_the_map_sums_the_mass_of_every_tile(tiny: Config, make_head: MakeHead) -> None:
+    head = make_head((2, 5, 6), 3)
+    prepared = prepare(tiny, head)
+    pooled = attention_map(head, prepared.query_tiles, prepared.key_tiles)
+    p = softmax(head.q.astype(float) @ head.k.astype(float).T / 4, axis=1)
+    rows, columns = prepared.query_tiles.tile_of, prepared.key_tiles.tile_of
+    for i in range(pooled.shape[0]):
+        for j in range(pooled.shape[1]):
+            assert pooled[i, j] == pytest.approx(p[rows == i][:, columns == j].sum(axis=1).mean())
+    assert np.allclose(pooled.sum(axis=1), 1)
