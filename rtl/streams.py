@@ -1,0 +1,125 @@
+"""Streams and the few pieces of control that every pipeline here shares.
+
+A transfer happens in a cycle in which `valid` and `ready` are both high. All streams obey the four rules of the
+Amaranth standard (RFC 61, "Minimal streams"):
+
+1. a producer that raises `valid` keeps it until the transfer,
+2. and keeps `payload` unchanged until then;
+3. `valid` must not depend on `ready` of the same stream within a cycle;
+4. outside of a transfer, `payload` of a low `valid` and `ready` carry no meaning.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Shape, ShapeLike, Signal, Value, ValueLike
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+
+def flow(m: Module, entering: ValueLike, o, latency: int) -> Signal:
+    """Control of a pipeline of `latency` registers that ends in the stream o and moves or stalls as a whole.
+
+    Returns `advance`, the enable of all its registers: `o` is empty or being taken. In such a cycle a beat enters
+    the first register if `entering` is high.
+    """
+    advance = Signal()
+    m.d.comb += advance.eq(o.ready | ~o.valid)
+    for n in range(latency - 1):
+        stage = Signal(name=f"valid_{n + 1}")
+        with m.If(advance):
+            m.d.sync += stage.eq(entering)
+        entering = stage
+    with m.If(advance):
+        m.d.sync += o.valid.eq(entering)
+    return advance
+
+
+def delay(m: Module, enable: ValueLike, value, cycles: int, name: str):
+    """`value` through `cycles` registers that move with `enable`; keeps the shape, has no reset."""
+    shape = value.shape()
+    for n in range(cycles):
+        register = Signal(shape, name=f"{name}_{n + 1}", reset_less=True)
+        with m.If(enable):
+            m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
+def saturate(value: Value, shape: Shape) -> Value:
+    """A signed `value` limited to the range of the signed `shape`."""
+    top, bottom = (1 << (shape.width - 1)) - 1, -(1 << (shape.width - 1))
+    limited = Mux(value > top, top, Mux(value < bottom, bottom, value))
+    return limited[: shape.width].as_signed()
+
+
+class Fork(wiring.Component):
+    """One stream to several consumers, each of which takes every beat once, in its own time.
+
+    Latency 0; throughput that of the slowest consumer. A consumer sees a beat until it takes it, whatever the
+    others do, so the rules hold on every output.
+    """
+
+    def __init__(self, shape: ShapeLike, consumers: int) -> None:
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)).array(consumers)})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        taken, finished = Signal(len(self.o)), Signal(len(self.o))
+        for n, o in enumerate(self.o):
+            m.d.comb += [
+                o.payload.eq(self.i.payload),
+                o.valid.eq(self.i.valid & ~taken[n]),
+                finished[n].eq(taken[n] | o.ready),
+            ]
+        m.d.comb += self.i.ready.eq(finished.all())
+        with m.If(self.i.valid):
+            m.d.sync += taken.eq(Mux(self.i.ready, 0, finished))
+        return m
+
+
+def slot_of(slots: int, meta: ShapeLike) -> data.StructLayout:
+    """A filled slot of a ring of `slots`, and what its writer says about it."""
+    return data.StructLayout({"slot": range(slots), "meta": meta})
+
+
+class Slots(wiring.Component):
+    """Bookkeeping of a ring of buffer slots: filled in order, used in order, freed in order.
+
+    `free` and `write_slot` tell the writer whether and where to fill; `filled` with `meta` hands the slot on to
+    `tile`, whose reader takes it once; `release` returns the oldest slot to the writer.
+    """
+
+    def __init__(self, slots: int, meta: ShapeLike) -> None:
+        self.slots = slots
+        super().__init__(
+            {
+                "free": Out(1),
+                "write_slot": Out(range(slots)),
+                "filled": In(1),
+                "meta": In(meta),
+                "tile": Out(stream.Signature(slot_of(slots, meta))),
+                "release": In(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        used, waiting = Signal(range(self.slots + 1)), Signal(range(self.slots + 1))
+        read_slot = Signal(range(self.slots))
+        metas = [Signal.like(self.meta, name=f"meta_{n}") for n in range(self.slots)]
+        taken = self.tile.valid & self.tile.ready
+        m.d.sync += [used.eq(used + self.filled - self.release), waiting.eq(waiting + self.filled - taken)]
+        for slot, moved in ((self.write_slot, self.filled), (read_slot, taken)):
+            with m.If(moved):
+                m.d.sync += slot.eq(Mux(slot == self.slots - 1, 0, slot + 1))
+        with m.Switch(self.write_slot):
+            for n, held in enumerate(metas):
+                with m.Case(n):
+                    with m.If(self.filled):
+                        m.d.sync += held.eq(self.meta)
+        with m.Switch(read_slot):
+            for n, held in enumerate(metas):
+                with m.Case(n):
+                    m.d.comb += self.tile.payload.meta.eq(held)
+        m.d.comb += [self.free.eq(used != self.slots), self.tile.valid.eq(waiting != 0), self.tile.payload.slot.eq(read_slot)]
+        return m
