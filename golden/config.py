@@ -54,7 +54,7 @@ class Config:
     """Banks of the token buffers."""
     tile_slots: int = 2
     """Key/value tiles that the token buffers hold: one is read while the others are filled."""
-    request_depth: int = 2
+    request_depth: int = 4
     """Requests that each lane of the bank arbiter can queue."""
 
     # -- numbers --

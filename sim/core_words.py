@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.attention import Operands
-from golden.config import Config
+from golden.config import DIGIT_BITS, Config
+from golden.digits import digits
 from golden.schedule import Schedule
 from rtl import layouts
 from sim.pack import pack
@@ -27,7 +28,10 @@ def core_words(config: Config, operands: Operands, schedule: Schedule) -> CoreWo
     """All words that the core needs to compute the scheduled attention."""
     query_ends = set((schedule.query_start[1:] - 1).tolist())
     query = [
-        pack(layouts.query(config), {"elements": row, "output_exponent": operands.output_exponent, "last": n in query_ends})
+        pack(
+            layouts.query(config),
+            {"elements": row, "output_exponent": operands.output_exponent, "last": n in query_ends},
+        )
         for n, row in enumerate(operands.query.tolist())
     ]
     tokens = _tokens(config, operands, set((schedule.key_start[1:] - 1).tolist()))
@@ -58,8 +62,7 @@ def core_words(config: Config, operands: Operands, schedule: Schedule) -> CoreWo
 
 
 def _tokens(config: Config, operands: Operands, ends: set[int]) -> list[int]:
-    mask = (1 << config.code_bits) - 1
-    keys, values = (operands.key_codes.astype(int) & mask).tolist(), (operands.value_codes.astype(int) & mask).tolist()
+    keys, values = (stored(config, codes).tolist() for codes in (operands.key_codes, operands.value_codes))
     names = ("key_mantissa", "key_exponent", "value_mantissa", "value_shift")
     scales = zip(*(getattr(operands, name).tolist() for name in names), strict=True)
     return [
@@ -69,6 +72,14 @@ def _tokens(config: Config, operands: Operands, ends: set[int]) -> list[int]:
         )
         for n, (key, value, scale) in enumerate(zip(keys, values, scales, strict=True))
     ]
+
+
+def stored(config: Config, codes: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Codes [...] as the token stream carries them: strings of two's complement digits, the first at the top."""
+    word = np.zeros(codes.shape, np.int64)
+    for digit in digits(config, codes):
+        word = word << DIGIT_BITS | (digit & (1 << DIGIT_BITS) - 1)
+    return word
 
 
 def output_words(rows: NDArray[np.uint16]) -> list[int]:

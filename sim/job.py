@@ -11,6 +11,7 @@ from typing import Any
 from golden.config import Config
 
 VARIABLE = "SIMPICKER_JOB"
+FIGURES = "figures.json"
 
 
 def write(folder: Path, config: Config, inputs: dict[str, Any]) -> None:
@@ -27,11 +28,15 @@ def read() -> tuple[Config, dict[str, Any]]:
 
 def report(**figures: Any) -> None:
     """Add figures to the bench's report."""
-    path = Path(os.environ[VARIABLE], "figures.json")
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | figures))
+    Path(os.environ[VARIABLE], FIGURES).write_text(json.dumps(reported() | figures))
 
 
-def figures(folder: Path) -> dict[str, Any]:
-    """What the bench reported."""
-    return json.loads((folder / "figures.json").read_text())
+def reported() -> dict[str, Any]:
+    """What the running bench has reported so far."""
+    return read_figures(Path(os.environ[VARIABLE]))
+
+
+def read_figures(folder: Path) -> dict[str, Any]:
+    """What the bench of a job has reported; nothing if it did not."""
+    path = folder / FIGURES
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -44,6 +44,8 @@ class Scoreboard:
     def finish(self) -> None:
         """To be called at the end of every bench."""
         if self.expected:
-            raise Mismatch(f"{self.name}: {len(self.expected)} expected words never came, after {self.compared} that did")
+            raise Mismatch(
+                f"{self.name}: {len(self.expected)} expected words never came, after {self.compared} that did"
+            )
         if not self.compared:
             raise Mismatch(f"{self.name}: nothing was compared")

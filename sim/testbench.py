@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,6 +30,12 @@ class Pauses:
         return stalled
 
 
+def handles(dut: Any, name: str) -> tuple[Any, Any, Any]:
+    """Payload, valid and ready of the stream `name`."""
+    payload, valid, ready = (getattr(dut, f"{name}__{part}") for part in ("payload", "valid", "ready"))
+    return payload, valid, ready
+
+
 class Source:
     """Sends words into the input stream `name` of the design, in order.
 
@@ -36,7 +43,7 @@ class Source:
     """
 
     def __init__(self, dut: Any, name: str, words: Iterable[int] = (), pauses: Pauses | None = None) -> None:
-        self.payload, self.valid, self.ready = (getattr(dut, f"{name}__{part}") for part in ("payload", "valid", "ready"))
+        self.name, self.payload, self.valid, self.ready = name, *handles(dut, name)
         self.words, self.pauses = deque(words), pauses or Pauses()
         self.cycles: list[int] = []
         self.offered = self.driven = False
@@ -74,7 +81,7 @@ class Sink:
         self, dut: Any, name: str, check: Callable[[int, int], None] | None = None, pauses: Pauses | None = None
     ) -> None:
         self.name, self.check, self.pauses = name, check, pauses or Pauses()
-        self.payload, self.valid, self.ready = (getattr(dut, f"{name}__{part}") for part in ("payload", "valid", "ready"))
+        self.payload, self.valid, self.ready = handles(dut, name)
         self.words: list[int] = []
         self.cycles: list[int] = []
         self.offered: int | None = None
@@ -95,7 +102,9 @@ class Sink:
             return
         word = int(self.payload.value)
         if self.offered is not None and word != self.offered:
-            raise AssertionError(f"{self.name}: cycle {cycle}: payload changed from {self.offered:#x} to {word:#x} while valid")
+            raise AssertionError(
+                f"{self.name}: cycle {cycle}: payload changed from {self.offered:#x} to {word:#x} while valid"
+            )
         self.offered = None if self.driven else word
         if self.driven:
             self.words.append(word)
@@ -111,6 +120,8 @@ class Testbench:
         self.dut = dut
         self.ports: list[Source | Sink] = []
         self.cycle = 0
+        self.bench_seconds = 0.0
+        self._edge, self._settled = RisingEdge(dut.clk), ReadOnly()
 
     def source(self, name: str, words: Iterable[int] = (), pauses: Pauses | None = None) -> Source:
         """Drive the input stream `name`."""
@@ -132,15 +143,31 @@ class Testbench:
 
     async def run(self, done: Callable[[], bool], limit: int) -> None:
         """Cycles until `done`; more than `limit` of them raise AssertionError: the design hangs."""
-        edge, settled = RisingEdge(self.dut.clk), ReadOnly()
         stop = self.cycle + limit
         while not done():
             if self.cycle == stop:
-                raise AssertionError(f"not done after {limit} cycles: " + ", ".join(f"{len(p.cycles)} transfers" for p in self.ports))
-            await edge
-            for port in self.ports:
-                port.drive()
-            await settled
-            for port in self.ports:
-                port.sample(self.cycle)
-            self.cycle += 1
+                transfers = ", ".join(f"{port.name} {len(port.cycles)}" for port in self.ports)
+                raise AssertionError(f"not done after {limit} cycles; transfers: {transfers}")
+            await self.step()
+
+    async def idle(self, cycles: int) -> None:
+        """So many cycles more."""
+        for _ in range(cycles):
+            await self.step()
+
+    async def step(self) -> None:
+        """One cycle: all ports are driven after the clock's edge and sampled once they have settled.
+
+        `bench_seconds` adds up what all this costs in Python, so that a simulation can tell it from the model's share.
+        """
+        await self._edge
+        started = time.perf_counter()
+        for port in self.ports:
+            port.drive()
+        self.bench_seconds += time.perf_counter() - started
+        await self._settled
+        started = time.perf_counter()
+        for port in self.ports:
+            port.sample(self.cycle)
+        self.cycle += 1
+        self.bench_seconds += time.perf_counter() - started

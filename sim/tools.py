@@ -24,7 +24,9 @@ def require(*names: str) -> None:
     """Make sure that programs are on the path; ToolMissing names the first that is not."""
     for name in names:
         if shutil.which(name) is None:
-            raise ToolMissing(f"{name} is not installed: simulation needs g++, make and perl (Debian: apt install g++ make perl)")
+            raise ToolMissing(
+                f"{name} is not installed: simulation needs g++, make and perl (Debian: apt install g++ make perl)"
+            )
 
 
 def verilator_environment() -> dict[str, str]:

