@@ -35,9 +35,9 @@ def align(config: Config, bits: NDArray[np.uint16]) -> Aligned:
     are exact: they have the exponent 1 and no hidden bit.
     """
     form = FORMATS[config.float_format]
-    bits = bits.astype(np.int64)
-    field = (bits >> form.fraction_bits) & form.exponent_max
-    significand = (bits & ((1 << form.fraction_bits) - 1)) | ((field > 0).astype(np.int64) << form.fraction_bits)
+    word = bits.astype(np.int64)
+    field = (word >> form.fraction_bits) & form.exponent_max
+    significand = (word & ((1 << form.fraction_bits) - 1)) | ((field > 0).astype(np.int64) << form.fraction_bits)
     own = np.maximum(field, 1)
     exponent = own.max(axis=-1)
     # The largest significand fills query_bits - 1 bits; one guard bit below decides the rounding.
@@ -45,7 +45,7 @@ def align(config: Config, bits: NDArray[np.uint16]) -> Aligned:
     distance = np.minimum(exponent[..., None] - own, config.query_bits + 1)
     shifted = (significand << guard >> distance) if guard >= 0 else (significand >> np.minimum(distance - guard, 62))
     magnitude = np.minimum((shifted + 1) >> 1, config.query_max)
-    sign = bits >> (form.bits - 1)
+    sign = word >> (form.bits - 1)
     return Aligned(
         mantissa=np.where(sign == 1, -magnitude, magnitude),
         exponent=exponent,

@@ -55,7 +55,7 @@ class Config:
     tile_slots: int = 2
     """Key/value tiles that the token buffers hold: one is read while the others are filled."""
     request_depth: int = 4
-    """Requests that each lane of the bank arbiter can queue."""
+    """Requests that each lane of the bank arbiter can queue: 2 keep a lane busy, more decouple it from a late table."""
 
     # -- numbers --
     float_format: str = "fp16"
@@ -99,11 +99,23 @@ class Config:
         for f in dataclasses.fields(self):
             kind = {"int": int, "bool": bool, "str": str, "float": (int, float)}[str(f.type)]
             value = getattr(self, f.name)
-            need(isinstance(value, kind) and (f.type == "bool" or not isinstance(value, bool)), f.name, f"of type {f.type}")
+            need(
+                isinstance(value, kind) and (f.type == "bool" or not isinstance(value, bool)),
+                f.name,
+                f"of type {f.type}",
+            )
         need(16 <= self.head_dim <= 256 and self.head_dim % 16 == 0, "head_dim", "a multiple of 16 in 16..256")
         need(2 <= self.tile <= 1024, "tile", "in 2..1024")
-        need(2 <= self.lanes <= self.tile and self.tile % self.lanes == 0, "lanes", f"at least 2 and a divisor of tile = {self.tile}")
-        need(self.lanes <= self.query_rows <= 1024, "query_rows", f"in lanes = {self.lanes}..1024, so that loading a tile hides behind computing one")
+        need(
+            2 <= self.lanes <= self.tile and self.tile % self.lanes == 0,
+            "lanes",
+            f"at least 2 and a divisor of tile = {self.tile}",
+        )
+        need(
+            self.lanes <= self.query_rows <= 1024,
+            "query_rows",
+            f"in lanes = {self.lanes}..1024, so that loading a tile hides behind computing one",
+        )
         need(1 <= self.banks <= 256, "banks", "in 1..256")
         need(2 <= self.tile_slots <= 64, "tile_slots", "in 2..64")
         need(1 <= self.request_depth <= 64, "request_depth", "in 1..64")
@@ -251,7 +263,7 @@ class Config:
 
     @property
     def output_lanes(self) -> int:
-        """Output channels normalised per cycle: the smallest divisor of head_dim that keeps up with the last key tile."""
+        """Output channels normalised per cycle: the fewest, dividing head_dim, that keep up with the last key tile."""
         wanted = -(-self.head_dim * self.lanes // self.tile)
         return next(n for n in range(wanted, self.head_dim + 1) if self.head_dim % n == 0)
 

@@ -18,7 +18,9 @@ def bit_length(values: NDArray[np.int64]) -> NDArray[np.int64]:
 def leading(values: NDArray[np.int64], bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Mantissa of `bits` bits (leading one set, rest truncated) and bit length of non-negative integers."""
     length = bit_length(values)
-    return np.where(length >= bits, values >> np.maximum(length - bits, 0), values << np.maximum(bits - length, 0)), length
+    return np.where(
+        length >= bits, values >> np.maximum(length - bits, 0), values << np.maximum(bits - length, 0)
+    ), length
 
 
 def reciprocal(config: Config, mantissa: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -62,13 +62,13 @@ def attend_dropping(head: Head, prepared: Prepared, tiers: NDArray[np.int8]) -> 
     return dense(head.q, head.k, head.v, top[prepared.query_tiles.tile_of][:, prepared.key_tiles.tile_of])
 
 
-def numerics_error(config: Config, prepared: Prepared, output: NDArray[np.uint16]) -> float:
+def numerics_error(config: Config, prepared: Prepared, output: NDArray[np.uint16], tier: Tier = Tier.FULL) -> float:
     """Relative L2 error that the datapath adds by itself: alignment, exp2, accumulation and normalisation.
 
-    `output` is the core's, all digits read; the reference is float64 attention of the query that the core was fed
-    with the keys and values that the codes stand for.
+    `output` is the core's, every block at `tier`; the reference is float64 attention of the query that the core was fed
+    with the keys and values that the codes stand for at this tier.
     """
-    key, value = dequantise(config, prepared.operands)
+    key, value = dequantise(config, prepared.operands, tier)
     natural = np.log(2) * np.sqrt(config.head_dim)  # from base-2 scores to those that `dense` divides
     query = FORMATS[config.float_format].decode(prepared.operands.query)
     reference = dense(query, key * natural, value)

@@ -18,6 +18,9 @@ from golden.formats import FORMATS, FP16
 from golden.tiles import Tiles, make_tiles
 from golden.traces import Head
 
+CHANNEL_STEP = 8
+"""Head dimensions of models are multiples of this; any other tells of a tensor that was cut or transposed."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
@@ -45,8 +48,11 @@ def prepare(config: Config, head: Head) -> Prepared:
     query beyond config.float_format, a value beyond FP16, and more tokens or channels than configured raise ValueError.
     """
     tokens, head_dim = head.q.shape
-    if head_dim > config.head_dim:
-        raise ValueError(f"{head.name}: head_dim = {head_dim}: must be at most config.head_dim = {config.head_dim}")
+    if head_dim > config.head_dim or head_dim % CHANNEL_STEP:
+        raise ValueError(
+            f"{head.name}: head_dim = {head_dim}: must be a multiple of {CHANNEL_STEP}, at most"
+            f" config.head_dim = {config.head_dim}"
+        )
     if tokens > config.max_tokens:
         raise ValueError(f"{head.name}: {tokens} tokens: must be at most config.max_tokens = {config.max_tokens}")
     for name in ("k", "v"):

@@ -53,7 +53,10 @@ class Schedule:
         """Table lookups that serve an active lane, in both arrays."""
         rows = np.diff(self.query_start)
         return sum(
-            int(n) * 2 * config.head_dim * sum(config.passes(g.tier) * int(g.active.sum()) for b in blocks for g in b.groups)
+            int(n)
+            * 2
+            * config.head_dim
+            * sum(config.passes(g.tier) * int(g.active.sum()) for b in blocks for g in b.groups)
             for n, blocks in zip(rows, self.blocks, strict=True)
         )
 
@@ -68,7 +71,9 @@ class Schedule:
         return {tier.name: pairs[tier] / total for tier in Tier}
 
 
-def lane_groups(config: Config, tiers: NDArray[np.int8], mask: NDArray[np.bool_] | None = None) -> tuple[LaneGroup, ...]:
+def lane_groups(
+    config: Config, tiers: NDArray[np.int8], mask: NDArray[np.bool_] | None = None
+) -> tuple[LaneGroup, ...]:
     """Pack the tokens of a key tile, tiers [tokens], into lane groups: highest tier first, tokens in order.
 
     Tokens where `mask` [tokens] is true take no part. A tile without any token left gives one inactive group, so
@@ -108,7 +113,9 @@ def schedule(
     if tiers.shape == (len(query_start) - 1, len(sizes)):
         tiers = np.repeat(tiers, sizes, axis=1)
     if tiers.shape != (len(query_start) - 1, tokens):
-        raise ValueError(f"tiers of shape {tiers.shape}: must be [{len(query_start) - 1}, {len(sizes)}] or [..., {tokens}]")
+        raise ValueError(
+            f"tiers of shape {tiers.shape}: must be [{len(query_start) - 1}, {len(sizes)}] or [..., {tokens}]"
+        )
     hidden = np.zeros(tokens, bool) if mask is None else mask
     known: dict[bytes, tuple[LaneGroup, ...]] = {}
 

@@ -7,6 +7,7 @@ becomes a definition, and all of them instances of it. The Verilog stays readabl
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal
@@ -58,5 +59,5 @@ class Named(Elaboratable):
         self.component, self.name = component, name
         component._MustUse__used = True  # type: ignore[attr-defined]  # its definition may be an equal one's
 
-    def elaborate(self, platform) -> Elaboratable:
+    def elaborate(self, platform) -> Any:
         return platform.instance(self.component, self.name) if isinstance(platform, Library) else self.component

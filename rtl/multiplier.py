@@ -63,7 +63,8 @@ class Product(wiring.Component):
     def __init__(self, style: TableStyle, operand_bits: int) -> None:
         self.style = style
         entries, digits = entries_layout(style, operand_bits), data.ArrayLayout(DIGIT_BITS, style.span)
-        read = style.read(fields(Signal(entries)), list(Signal(digits)))
+        example = Signal(digits)
+        read = style.read(fields(Signal(entries)), [example[n] for n in range(style.span)])
         addends = data.StructLayout({f"addend_{n}": addend.shape() for n, addend in enumerate(read)})
         super().__init__({"entries": In(entries), "digits": In(digits), "addends": Out(addends)})
 
@@ -77,15 +78,16 @@ class Product(wiring.Component):
 class Reader(wiring.Component):
     """One reader: a digit for every operand in, their dot product out.
 
-    Latency `stages(operands, fanin)` cycles of `enable`; one dot product per cycle.
+    Latency `stages(style, operands, fanin)` cycles of `enable`; one dot product per cycle.
     """
 
     @staticmethod
-    def stages(operands: int, fanin: int) -> int:
-        """Registers of an adder tree that sums `fanin` operands between two of them."""
-        count = 1
-        while (operands := -(-operands // fanin)) > 1:
-            count += 1
+    def stages(style: TableStyle, operands: int, fanin: int) -> int:
+        """Registers of an adder tree that sums the addends of up to `fanin` operands, whole tables, between two of them."""
+        tables, count = operands // style.span, 1
+        left = -(-tables // (fanin // style.span))
+        while left > 1:
+            left, count = -(-left // fanin), count + 1
         return count
 
     def __init__(self, style: TableStyle, operands: int, operand_bits: int, dot_bits: int, fanin: int) -> None:
@@ -171,7 +173,7 @@ class Multiplier(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from codes to product."""
-        return Reader.stages(self.operands, self.config.tree_fanin)
+        return Reader.stages(self.style, self.operands, self.config.tree_fanin)
 
     def elaborate(self, platform) -> Module:
         m = Module()

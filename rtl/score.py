@@ -34,7 +34,7 @@ class ScoreLane(wiring.Component):
                 "exponent": In(FORMATS[config.float_format].exponent_bits),
                 "key_mantissa": In(config.scale_bits),
                 "key_exponent": In(signed(config.key_exponent_bits)),
-                "score": Out(signed(config.score_bits)),
+                "scored": Out(signed(config.score_bits)),
             }
         )
 
@@ -60,7 +60,7 @@ class ScoreLane(wiring.Component):
         rounded = (((product << 1) >> right) + 1) >> 1
         limited = delay(m, self.enable, saturate(rounded, signed(config.score_bits + 1)), 1, "limited")
         shifted = limited << delay(m, self.enable, left, 1, "left")
-        m.d.comb += self.score.eq(delay(m, self.enable, saturate(shifted, signed(config.score_bits)), 1, "shifted"))
+        m.d.comb += self.scored.eq(delay(m, self.enable, saturate(shifted, signed(config.score_bits)), 1, "shifted"))
         return m
 
 
@@ -94,7 +94,7 @@ class Score(wiring.Component):
                 lane.exponent.eq(entering.operand_tag.exponent),
                 lane.key_mantissa.eq(tag.scales[n].key_mantissa),
                 lane.key_exponent.eq(tag.scales[n].key_exponent),
-                self.o.payload.score[n].eq(lane.score),
+                self.o.payload.score[n].eq(lane.scored),
             ]
         beside = {"active": tag.active, "scales": tag.scales, "visit": tag.visit, "info": entering.operand_tag.info}
         for name, value in beside.items():

@@ -112,7 +112,7 @@ class FullTable:
 
     def fill(self, operands: Sequence[Value]) -> list[Value]:
         (m,) = operands
-        odd = dict(zip(OddTable.multiples, OddTable().fill(operands), strict=True))
+        odd: dict[int, Value] = dict(zip(OddTable.multiples, OddTable().fill(operands), strict=True))
         multiples: dict[int, Value] = {0: C(0, signed(1))}
         for size in range(1, -DIGIT_MIN + 1):
             shift = (size & -size).bit_length() - 1

@@ -6,7 +6,7 @@ memory of its own: a pass reads only the digit that it needs.
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Shape, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Shape, Signal, Value
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -75,7 +75,9 @@ class Bank(wiring.Component):
         selected = Signal.like(self.address.digit)
         with m.If(self.read):
             m.d.sync += selected.eq(self.address.digit)
-        side = plane("side", self.side.size, Value.cast(self.entry.side), self.read) if self.side.size else Value.cast(0)[:0]
+        side = Const(0, 0)
+        if self.side.size:
+            side = plane("side", self.side.as_shape().width, Value.cast(self.entry.side), self.read)
         m.d.comb += self.data.eq(Cat(Array(planes)[selected], side))
         return m
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,16 +20,18 @@ from sim.tools import ToolMissing
 console = Console(highlight=False, soft_wrap=True)
 
 WRONG_INPUT, FAILED = 2, 1
-"""Exit codes: nothing was done, since the input is wrong or a tool is missing; and: it was done, and the result is bad."""
+"""Exit codes: the input is wrong or a tool is missing, so nothing was done; or it was done, and the result is bad."""
 
 
 def with_preset(function: Callable[..., None]) -> Callable[..., None]:
-    """A command's option `--preset`; the function gets `name` and `config`."""
+    """A command's option `--preset`; the function gets `name` and `config`. A file is called by its stem."""
 
-    @click.option("--preset", "name", default=DEFAULT_PRESET, show_default=True, help=f"One of {', '.join(PRESETS)}.")
+    @click.option(
+        "--preset", "name", default=DEFAULT_PRESET, show_default=True, help=f"One of {', '.join(PRESETS)}, or a file."
+    )
     @functools.wraps(function)
     def wrapped(name: str, **arguments: Any) -> None:
-        function(name=name, config=preset(name), **arguments)
+        function(name=Path(name).stem, config=preset(name), **arguments)
 
     return wrapped
 

@@ -11,7 +11,7 @@ from typing import Any
 from golden.config import Config
 
 VARIABLE = "SIMPICKER_JOB"
-FIGURES = "figures.json"
+FIGURES, PROGRESS = "figures.json", "progress"
 
 
 def write(folder: Path, config: Config, inputs: dict[str, Any]) -> None:
@@ -34,6 +34,19 @@ def report(**figures: Any) -> None:
 def reported() -> dict[str, Any]:
     """What the running bench has reported so far."""
     return read_figures(Path(os.environ[VARIABLE]))
+
+
+def progress(share: float) -> None:
+    """Say how much of the running bench's work is done, as a share of 1."""
+    Path(os.environ[VARIABLE], PROGRESS).write_text(f"{share:.4f}")
+
+
+def read_progress(folder: Path) -> float:
+    """How much of a job is done."""
+    try:
+        return float((folder / PROGRESS).read_text())
+    except (FileNotFoundError, ValueError):  # not begun, or just being written
+        return 0.0
 
 
 def read_figures(folder: Path) -> dict[str, Any]:

@@ -55,15 +55,15 @@ def build(component: str, config: Config, waves: bool = False) -> Model:
     folder = (BUILD / f"{component}_{fingerprint(component, config, flags)}").resolve()
     verilog, control, done = folder / f"{component}.v", folder / "control.vlt", folder / "built"
     hierarchical = config.peak_products >= HIERARCHICAL_LOOKUPS
-    settings: dict[str, Any] = dict(
-        simulator="verilator",
-        toplevel=component,
-        verilog_sources=[str(verilog)],
-        sim_build=str(folder),
-        timescale="1ns/1ps",
+    settings: dict[str, Any] = {
+        "simulator": "verilator",
+        "toplevel": component,
+        "verilog_sources": [str(verilog)],
+        "sim_build": str(folder),
+        "timescale": "1ns/1ps",
         # cocotb-test makes every signal public, which forbids nearly every optimisation: only ports need to be.
-        compile_args=["--no-public-flat-rw", str(control), *(["--hierarchical"] if hierarchical else []), *flags],
-    )
+        "compile_args": ["--no-public-flat-rw", str(control), *(["--hierarchical"] if hierarchical else []), *flags],
+    }
     with locked(folder):
         if not done.exists():
             design = COMPONENTS[component](config)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from golden.config import Config
 from sim import job
 from sim.model import build, captured, environment, finding
 from sim.tools import verilator_environment
+
+POLL_SECONDS = 0.25
 
 
 class BenchFailed(Exception):
@@ -28,11 +33,13 @@ def simulate(
     inputs: dict[str, Any] | None = None,
     seed: int = 1,
     waves: bool = False,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Run the cocotb tests of `sim.benches.<bench>`, which is called like the component, and return their figures.
 
     `inputs` is what the bench asks for. `waves` dumps a VCD, whose path is in the figures. A failing test raises
-    BenchFailed, a failing build BuildFailed, a missing tool ToolMissing.
+    BenchFailed, a failing build BuildFailed, a missing tool ToolMissing. `progress` is told the share of the work that
+    is done, now and then and from another thread.
     """
     bench = bench or component
     started = time.perf_counter()
@@ -42,7 +49,7 @@ def simulate(
         work = Path(name)
         job.write(work, config, inputs or {})
         changes = verilator_environment() | {job.VARIABLE: name, "COCOTB_RESULTS_FILE": str(work / "results.xml")}
-        with environment(changes), captured() as log:
+        with environment(changes), captured() as log, _watched(work, progress):
             try:
                 run(
                     module=f"sim.benches.{bench}",
@@ -60,3 +67,24 @@ def simulate(
         if waves:
             figures["waves"] = str((work / "dump.vcd").rename(model.folder / f"{bench}.vcd"))
     return figures | {"build_seconds": built - started, "run_seconds": time.perf_counter() - built}
+
+
+@contextlib.contextmanager
+def _watched(work: Path, progress: Callable[[float], None] | None) -> Iterator[None]:
+    """Hands on what the bench says of its progress."""
+    if progress is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(POLL_SECONDS):
+            progress(job.read_progress(work))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()

@@ -45,6 +45,15 @@ async def check_streams(
         lambda: all(source.done for source in sources.values()) and not any(board.expected for board in boards),
         limit=200 + int(40 * words / (1 - stalls) ** 2),
     )
+    await finish(bench, boards)
+    return {name: port.cycles for name, port in (sources | sinks).items()}
+
+
+async def finish(bench: Testbench, boards: Sequence[Scoreboard]) -> None:
+    """The end of every bench: nothing more may come, nothing may be left.
+
+    Reports `words_compared` and `cycles`, added to those of earlier tests.
+    """
     cycles = bench.cycle
     await bench.idle(DRAIN)
     for board in boards:
@@ -55,7 +64,6 @@ async def check_streams(
         cycles=known.get("cycles", 0) + cycles,
         mismatches=0,
     )
-    return {name: port.cycles for name, port in (sources | sinks).items()}
 
 
 def assert_latency(entered: Sequence[int], left: Sequence[int], latency: int) -> None:

@@ -6,7 +6,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
@@ -34,6 +34,22 @@ def handles(dut: Any, name: str) -> tuple[Any, Any, Any]:
     """Payload, valid and ready of the stream `name`."""
     payload, valid, ready = (getattr(dut, f"{name}__{part}") for part in ("payload", "valid", "ready"))
     return payload, valid, ready
+
+
+class Port(Protocol):
+    """What takes part in every cycle."""
+
+    name: str
+    cycles: list[int]
+    """The cycles of all transfers."""
+
+    def drive(self) -> None:
+        """Set the ports after the clock's edge."""
+        ...
+
+    def sample(self, cycle: int) -> None:
+        """Look at the ports once they have settled."""
+        ...
 
 
 class Source:
@@ -118,7 +134,7 @@ class Testbench:
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
-        self.ports: list[Source | Sink] = []
+        self.ports: list[Port] = []
         self.cycle = 0
         self.bench_seconds = 0.0
         self._edge, self._settled = RisingEdge(dut.clk), ReadOnly()

@@ -20,9 +20,9 @@ class ToolMissing(Exception):
     """A program that a command needs is not installed."""
 
 
-def require(*names: str) -> None:
-    """Make sure that programs are on the path; ToolMissing names the first that is not."""
-    for name in names:
+def require_compiler() -> None:
+    """Make sure that a Verilator model can be built; ToolMissing names the first program that is missing."""
+    for name in ("g++", "make", "perl"):
         if shutil.which(name) is None:
             raise ToolMissing(
                 f"{name} is not installed: simulation needs g++, make and perl (Debian: apt install g++ make perl)"
@@ -31,7 +31,7 @@ def require(*names: str) -> None:
 
 def verilator_environment() -> dict[str, str]:
     """Environment variables that make the Verilator of the Python package work."""
-    require("g++", "make", "perl")
+    require_compiler()
     root = Path(verilator.__file__).parent
     return {
         "VERILATOR_ROOT": str(root),

@@ -12,33 +12,41 @@ from sim import job
 from sim.core_words import core_words, output_words
 from sim.scoreboard import Scoreboard
 from sim.testbench import Pauses, Testbench
+from sim.workload import Workload, small_workload
 
 
 @cocotb.test()
 async def attention(dut: Any) -> None:
-    """Inputs: operands, schedule, expected output rows, and the probability of stalls on every port."""
+    """Inputs: a `workload` (a small random one if none is given) and the probability of `stalls` on every port."""
     config, inputs = job.read()
-    words = core_words(config, inputs["operands"], inputs["schedule"])
-    scoreboard = Scoreboard("output", layouts.output(config), output_words(inputs["expected"]))
-    bench = Testbench(dut)
     seed, stalls = cocotb.RANDOM_SEED, inputs.get("stalls", 0.0)
+    work: Workload = inputs.get("workload") or small_workload(config, seed)
+    words = core_words(config, work.prepared.operands, work.schedule)
+    scoreboard = Scoreboard("output", layouts.output(config), output_words(work.expected))
+    rows = len(work.expected)
+
+    def check(word: int, cycle: int) -> None:
+        scoreboard.check(word, cycle)
+        job.progress(scoreboard.compared / rows)
+
+    bench = Testbench(dut)
     dut._log.info(f"seed {seed}")
     sources = [
         bench.source(name, getattr(words, name), Pauses(stalls, seed=seed + n))
         for n, name in enumerate(("query", "token", "group"))
     ]
-    output = bench.sink("output", scoreboard.check, Pauses(stalls, seed=seed - 1))
-    passes = inputs["schedule"].passes(config)
+    output = bench.sink("output", check, Pauses(stalls, seed=seed - 1))
+    passes = work.schedule.passes(config)
     started = time.perf_counter()
     await bench.reset()
-    await bench.run(
-        lambda: not scoreboard.expected, limit=int((10_000 + 4 * (passes + len(words.token))) / (1 - stalls) ** 4)
-    )
-    seconds = time.perf_counter() - started
+    limit = int((10_000 + 4 * (passes + len(words.token))) / (1 - stalls) ** 4)
+    await bench.run(lambda: not scoreboard.expected, limit)
+    seconds, cycles = time.perf_counter() - started, bench.cycle
+    bench_share = bench.bench_seconds / seconds
+    await bench.idle(config.tile)
     scoreboard.finish()
     for source in sources:
-        assert source.done, "the core finished without having taken all of its input"
-    cycles = bench.cycle
+        assert source.done, f"{source.name}: the core finished without having taken all of its input"
     job.report(
         cycles=cycles,
         passes=passes,
@@ -46,4 +54,5 @@ async def attention(dut: Any) -> None:
         mismatches=0,
         first_output_cycle=output.cycles[0],
         simulated_cycles_per_second=cycles / seconds,
+        bench_share=bench_share,
     )

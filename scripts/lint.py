@@ -1,0 +1,68 @@
+"""`make lint`: Verilator's strictest lint over the Verilog of every component."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import track
+from rich.table import Table
+
+import rtl
+from golden.config import Config
+from rtl.components import COMPONENTS
+from rtl.emit import to_verilog
+from scripts.cli import FAILED, console, describe, main, with_preset
+from scripts.results import write_results
+from sim.tools import verilator_environment
+
+WAIVERS = Path(rtl.__path__[0]) / "waivers.vlt"
+
+
+def lint_verilog(text: str, top: str) -> list[str]:
+    """What Verilator has to say about a design, a line each; nothing if it is clean."""
+    environment = os.environ | verilator_environment()
+    verilator = Path(environment["VERILATOR_ROOT"]) / "bin" / "verilator"
+    with tempfile.TemporaryDirectory() as name:
+        source = Path(name, f"{top}.v")
+        source.write_text(text)
+        command = ["perl", verilator, "--lint-only", "-Wall", "--top-module", top, WAIVERS, source]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    said = [line.replace(f"{name}/", "") for line in done.stderr.splitlines() if line.startswith("%")]
+    return said or ([f"%Error: exit code {done.returncode}"] if done.returncode else [])
+
+
+def waivers() -> list[dict[str, str]]:
+    """The rules that are off, each with its reason."""
+    found = re.findall(r"^lint_off -rule (\w+).*?// (.*)$", WAIVERS.read_text(), re.MULTILINE)
+    return [{"rule": rule, "reason": reason} for rule, reason in found]
+
+
+@click.command()
+@with_preset
+def lint(name: str, config: Config) -> None:
+    """Lint the Verilog of every component of a preset."""
+    console.print(describe(name, config))
+    components: list[dict[str, Any]] = []
+    for component in track(COMPONENTS, "linting", console=console, transient=True):
+        warnings = lint_verilog(to_verilog(COMPONENTS[component](config), component), component)
+        components.append({"name": component, "warnings": warnings})
+    table = Table("component", "warnings", "first of them", title="verilator --lint-only -Wall")
+    for entry in components:
+        table.add_row(entry["name"], str(len(entry["warnings"])), *entry["warnings"][:1])
+    console.print(table)
+    for waiver in waivers():
+        console.print(f"waived: {waiver['rule']}: {waiver['reason']}")
+    path = write_results("lint", name, config, {"components": components, "waivers": waivers()})
+    console.print(f"results: {path}")
+    if any(entry["warnings"] for entry in components):
+        raise SystemExit(FAILED)
+
+
+if __name__ == "__main__":
+    main(lint)
