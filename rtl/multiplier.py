@@ -83,7 +83,7 @@ class Reader(wiring.Component):
 
     @staticmethod
     def stages(style: TableStyle, operands: int, fanin: int) -> int:
-        """Registers of an adder tree that sums the addends of up to `fanin` operands, whole tables, between two of them."""
+        """Registers of an adder tree that sums `fanin` operands, but whole tables, between two of them."""
         tables, count = operands // style.span, 1
         left = -(-tables // (fanin // style.span))
         while left > 1:

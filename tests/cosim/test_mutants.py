@@ -1,0 +1,193 @@
+"""Broken designs: for every mutant of the RTL, the bench of its component finds a difference."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sim.model import BUILD
+
+ROOT = Path(__file__).parents[2]
+
+RUN = """
+import dataclasses, json, sys
+import rtl
+from golden.presets import preset
+from sim.simulate import BenchFailed, simulate
+component, table = sys.argv[1:]
+finding = None
+try:
+    simulate(component, dataclasses.replace(preset("tiny"), table=table))
+except BenchFailed as failure:
+    finding = str(failure)
+print(json.dumps({"rtl": rtl.__file__, "finding": finding}))
+"""
+"""Anything but BenchFailed, such as a failing build, ends this with an error: that kills no mutant."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """A broken design: in `file`, the one occurrence of `source` is replaced; the bench of `component` must notice."""
+
+    name: str
+    file: str
+    source: str
+    replacement: str
+    component: str
+    table: str = "odd"
+
+
+MUTANTS = (
+    # Streams
+    Mutant("word-lost-on-stall", "streams", "advance.eq(o.ready | ~o.valid)", "advance.eq(1)", "align"),
+    Mutant("payload-not-held", "streams", "with m.If(enable):", "with m.If(1):", "softmax"),
+    # Aligner
+    Mutant("no-rounding", "align", "rounded = (shifted + 1) >> 1", "rounded = shifted >> 1", "align"),
+    Mutant("no-sign", "align", "Mux(element[-1], -magnitude, magnitude)", "magnitude", "align"),
+    # Multipliers
+    Mutant("stale-table", "multiplier", "table.load.eq(load)", "table.load.eq(load & ~table_valid)", "key_multiplier"),
+    Mutant("codes-before-load", "multiplier", "eq(advance & table_valid)", "eq(advance)", "value_multiplier"),
+    Mutant(
+        "operand-overwritten",
+        "multiplier",
+        "operand.ready.eq(~following_valid | load)",
+        "operand.ready.eq(1)",
+        "value_multiplier",
+    ),
+    Mutant(
+        "last-ignored",
+        "multiplier",
+        "(~table_valid | (codes_taken & self.codes.payload.last))",
+        "(~table_valid | codes_taken)",
+        "key_multiplier",
+    ),
+    Mutant(
+        "tag-too-early",
+        "multiplier",
+        "delay(m, advance, table_tag,",
+        "delay(m, advance, following_tag,",
+        "key_multiplier",
+    ),
+    Mutant("no-carry", "table_styles", "Cat(negative, C(0, 1)).as_signed()", "C(0, signed(2))", "key_multiplier"),
+    Mutant("joint-entry", "table_styles", "return [a, b, a + b]", "return [a, b, a | b]", "value_multiplier", "pairs"),
+    Mutant(
+        "one-multiple-wrong",
+        "table_styles",
+        "*range(DIGIT_MIN, 0)]",
+        "*range(DIGIT_MIN, -1), 1]",
+        "value_multiplier",
+        "full",
+    ),
+    # Scores
+    Mutant("digit-weight", "digits", "(config.digits - 1 - n)", "n", "score"),
+    Mutant("sum-not-started", "score", "Mux(self.digit == 0, 0, key_sum) + added", "key_sum + added", "score"),
+    Mutant(
+        "no-saturation",
+        "score",
+        "saturate(shifted, signed(config.score_bits))",
+        "shifted[: config.score_bits].as_signed()",
+        "score",
+    ),
+    # Softmax
+    Mutant("maximum-not-reset", "softmax", "Mux(visit.first, initial, read.data)", "read.data", "softmax"),
+    Mutant("inactive-lane-weighs", "softmax", "Mux(active, exp2.prob, 0)", "exp2.prob", "softmax"),
+    Mutant(
+        "inactive-lane-leads",
+        "softmax",
+        "Mux(self.i.payload.active[n], self.i.payload.score[n], least)",
+        "self.i.payload.score[n]",
+        "softmax",
+    ),
+    Mutant("rescale-off-by-one", "softmax", "rise.eq(after - before)", "rise.eq(after - before + 1)", "softmax"),
+    Mutant("fine-table-ignored", "exp2", "mantissa.eq(coarse - fine)", "mantissa.eq(coarse)", "softmax"),
+    # Accumulation
+    Mutant("rescaled-by-every-pass", "accumulate", "Mux(begins, tag.rescale, 0)", "tag.rescale", "accumulate"),
+    Mutant(
+        "stale-sums",
+        "accumulate",
+        "Mux(visit.row == sums_row, Value.cast(sums), Value.cast(stored))",
+        "Value.cast(stored)",
+        "accumulate",
+    ),
+    Mutant("rows-leave-early", "accumulate", " & entering.visit.final", "", "accumulate"),
+    # Normalisation
+    Mutant("ties-round-up", "normalise", "(half & (rest | kept[0]))", "half", "normalise"),
+    Mutant("beyond-infinity", "normalise", "Mux(packed > infinity, infinity, packed)", "packed", "normalise"),
+    # Buffers, arbiter and sequencer
+    Mutant(
+        "digit-planes-swapped",
+        "token_buffer",
+        "low = DIGIT_BITS * (config.digits - 1 - digit)",
+        "low = DIGIT_BITS * digit",
+        "key_buffer",
+    ),
+    Mutant("bank-off-by-one", "token_buffer", "write_bank == n", "write_bank + 1 == n", "value_buffer"),
+    Mutant(
+        "slot-ignored", "token_buffer", "address.slot.eq(self.i.payload.tile_slot)", "address.slot.eq(0)", "key_buffer"
+    ),
+    Mutant(
+        "query-slot-ignored", "query_buffer", "Cat(beat.visit.row, beat.query_slot)", "beat.visit.row", "query_buffer"
+    ),
+    Mutant(
+        "serves-who-did-not-ask",
+        "arbiter",
+        "Cat(self.asking[n] & (",
+        "Cat((",
+        "arbiter",
+    ),
+    Mutant("turn-stays", "arbiter", "with m.If(self.enable):", "with m.If(0):", "arbiter"),
+    Mutant("always-first", "sequencer", "first.eq(wants_query)", "first.eq(1)", "sequencer"),
+)
+
+
+def run(folder: Path, component: str, table: str) -> dict[str, Any]:
+    """Run the component's bench on the design in `folder`/rtl, with models of its own."""
+    paths = os.pathsep.join(map(str, (folder, ROOT)))
+    outcome = subprocess.run(
+        [sys.executable, "-c", RUN, component, table],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": paths, "COCOTB_MAX_FAILURES": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    result = json.loads(outcome.stdout.splitlines()[-1])
+    assert Path(result["rtl"]).parent == folder / "rtl", "the bench ran on another design"
+    return result
+
+
+@pytest.fixture
+def design(tmp_path: Path) -> Path:
+    """A folder with a copy of the design; what is compiled of Verilator itself is shared with all other tests."""
+    shared = ROOT / BUILD / "runtime"
+    shared.mkdir(parents=True, exist_ok=True)
+    (tmp_path / BUILD).mkdir(parents=True)
+    (tmp_path / BUILD / "runtime").symlink_to(shared)
+    shutil.copytree(ROOT / "rtl", tmp_path / "rtl", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("component", "table"), sorted({(mutant.component, mutant.table) for mutant in MUTANTS}))
+def test_unchanged_copy_passes(design: Path, component: str, table: str) -> None:
+    assert run(design, component, table)["finding"] is None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_bench_finds_the_mutant(design: Path, mutant: Mutant) -> None:
+    file = design / "rtl" / f"{mutant.file}.py"
+    text = file.read_text()
+    count = text.count(mutant.source)
+    assert count == 1, f"rtl/{mutant.file}.py has {mutant.source!r} {count} times: adapt the mutant"
+    file.write_text(text.replace(mutant.source, mutant.replacement))
+    finding = run(design, mutant.component, mutant.table)["finding"]
+    assert finding is not None, "the mutant survived"
+    assert "Mismatch: " in finding or "AssertionError: " in finding, f"the bench broke instead: {finding}"
