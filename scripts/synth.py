@@ -40,16 +40,16 @@ def synth(name: str, config: Config, target: str, flatten: bool) -> None:
 
 def synthesize_all(config: Config, target: str, flatten: bool = False) -> list[Netlist]:
     """All components, the core last: unless flattened, it is put together from the others."""
-    done: dict[str, Netlist] = {}
+    known: dict[str, Netlist] = {}
     for name, component in COMPONENTS.items():
         with console.status(f"synthesizing {name}"):
             rtlil = to_rtlil(component(config), name)
-            # The value buffer's arbiter is the component on its own, and the largest flat module there is.
-            known = done | {f"bank_arbiter_{config.word_bits}": netlist for netlist in [done.get("arbiter")] if netlist}
             parts = {part: known[part] for part in known if f"\nmodule \\{part}\n" in rtlil and not flatten}
-            done[name] = synthesize(rtlil, name, target, flatten=flatten, parts=parts)
-        console.print(f"  {name}: {done[name].luts:,} LUTs, {done[name].seconds:.0f} s")
-    return list(done.values())
+            known[name] = synthesize(rtlil, name, target, flatten=flatten, parts=parts)
+        console.print(f"  {name}: {known[name].luts:,} LUTs, {known[name].seconds:.0f} s")
+        if name == "arbiter":  # the same is in the value buffer; it is the largest flat module of all
+            known[f"bank_arbiter_{config.word_bits}"] = known[name]
+    return [known[name] for name in COMPONENTS]
 
 
 def table(netlists: Iterable[Netlist], title: str) -> Table:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from amaranth.hdl import Module, signed
+from amaranth.lib import memory
 from amaranth.lib.wiring import Component, In, Out
 
 from golden.presets import preset
@@ -135,6 +136,22 @@ def test_a_multiplier_is_seen(target: str) -> None:
     assert (netlist.multipliers, netlist.dsps) == (1, 1)
 
 
+class TwoWriters(Component):
+    """A memory that no RAM of either family can hold: two words are written in a cycle."""
+
+    def __init__(self) -> None:
+        super().__init__({"left": In(8), "right": In(8), "output": Out(8)})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.rows = rows = memory.Memory(shape=8, depth=8, init=[])
+        for port, name in ((rows.write_port(), "left"), (rows.write_port(), "right")):
+            m.d.comb += [port.addr.eq(getattr(self, name)), port.data.eq(getattr(self, name)), port.en.eq(1)]
+        read = rows.read_port(domain="comb")
+        m.d.comb += [read.addr.eq(self.left ^ self.right), self.output.eq(read.data)]  # pyright: ignore[reportAttributeAccessIssue]
+        return m
+
+
 LATCH = r"""
 module \latch
   wire input 1 \e
@@ -149,6 +166,13 @@ module \latch
   end
 end
 """
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_memory_of_flip_flops_is_seen(target: str) -> None:
+    netlist = synthesize(to_rtlil(TwoWriters(), "rows"), "rows", target)
+    assert (netlist.ram_bits, netlist.register_rams) == (64, 1)
+    assert netlist.registers >= 64
 
 
 @pytest.mark.parametrize("target", TARGETS)
