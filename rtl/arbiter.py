@@ -120,8 +120,8 @@ class BankArbiter(wiring.Component):
 
     Ports: `requests` and `words`, a stream for each lane; `reads`, for each bank an enable and an address, whose word
     must be at `data` in the next cycle. Latency 2 from request to word. With no two lanes asking one bank for
-    different words, and request_depth at least 2, every lane gets one word per cycle; a request at the head of its queue waits for at most
-    lanes - 1 others.
+    different words, and request_depth at least 2, every lane gets one word per cycle; a request at the head of its
+    queue waits for at most lanes - 1 others.
     """
 
     latency = 2

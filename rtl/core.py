@@ -1,12 +1,14 @@
 """The attention core: query tiles stay, key/value tiles stream by, tiers mix under one running maximum.
 
-    query -> align -> query_buffer -> key_multiplier -> score -> softmax -> value_multiplier -> accumulate -> normalise
-                          |               |                                      |                               |
-    group -> sequencer ---+---------- key_buffer                            value_buffer                      output
-    token -----------------------------> + ------------------------------------> +
+query -> align -> query_buffer -> key_multiplier -> score -> softmax -> value_multiplier -> accumulate -> normalise
+                      |               |                                      |                               |
+group -> sequencer ---+---------- key_buffer                            value_buffer                      output
+token -----------------------------> + ------------------------------------> +
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import fifo, stream, wiring
@@ -26,6 +28,8 @@ from rtl.softmax import Softmax
 from rtl.streams import Fork, Slots
 from rtl.token_buffer import KeyBuffer, ValueBuffer
 
+ComponentT = TypeVar("ComponentT", bound=wiring.Component)
+
 
 class Core(wiring.Component):
     """Streaming attention: see golden.attention.
@@ -33,8 +37,8 @@ class Core(wiring.Component):
     Streams
     -------
     query : `layouts.query`, the rows of a query tile, `last` with its last row.
-    token : `layouts.token`, the tokens of a key/value tile, `last` with its last token; all key tiles of a query tile in
-        the order of their groups, and again for the next query tile.
+    token : `layouts.token`, the tokens of a key/value tile, `last` with its last token; all key tiles of a query tile
+        in the order of their groups, and again for the next query tile.
     group : `layouts.group`, the lane groups of each of these tiles; what speculation and grouping produce.
     output : `layouts.output`, one row for every query row, in order.
 
@@ -57,7 +61,7 @@ class Core(wiring.Component):
         m = Module()
         config = self.config
 
-        def part(name: str, component):
+        def part(name: str, component: ComponentT) -> ComponentT:
             m.submodules[name] = Named(component, name)
             return component
 

@@ -1,10 +1,10 @@
 """The buffered LUT multiplier: tables of one operand vector, read by many vectors of 4-bit digits.
 
-            operand                    digits of reader 0 .. readers-1
-               |                            |
-           [ next ]                         |
-               | fill: a few adders         |
-           [ table ] --- entries --> (select)-(add)-[ ]-(add)-[ ] --> dot products
+ operand                    digits of reader 0 .. readers-1
+    |                            |
+[ next ]                         |
+    | fill: a few adders         |
+[ table ] --- entries --> (select)-(add)-[ ]-(add)-[ ] --> dot products
 """
 
 from __future__ import annotations
@@ -47,12 +47,16 @@ class Table(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        following = [Signal(signed(self.operand_bits), name=f"next_{n}", reset_less=True) for n in range(self.style.span)]
+        following = [
+            Signal(signed(self.operand_bits), name=f"next_{n}", reset_less=True) for n in range(self.style.span)
+        ]
         held = Signal.like(self.entries, name="held", reset_less=True)
         with m.If(self.take):
             m.d.sync += [stored.eq(operand) for stored, operand in zip(following, self.operands, strict=True)]
         with m.If(self.load):
-            m.d.sync += [entry.eq(multiple) for entry, multiple in zip(fields(held), self.style.fill(following), strict=True)]
+            m.d.sync += [
+                entry.eq(multiple) for entry, multiple in zip(fields(held), self.style.fill(following), strict=True)
+            ]
         m.d.comb += self.entries.eq(held)
         return m
 
@@ -70,7 +74,9 @@ class Product(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        for addend, value in zip(fields(self.addends), self.style.read(fields(self.entries), list(self.digits)), strict=True):
+        for addend, value in zip(
+            fields(self.addends), self.style.read(fields(self.entries), list(self.digits)), strict=True
+        ):
             m.d.comb += addend.eq(value)
         return m
 
@@ -118,9 +124,11 @@ class Reader(wiring.Component):
         while True:
             registers = []
             for n in range(0, len(addends), step):
-                total = balanced_sum(sum(addends[n : n + step], []))
+                total = balanced_sum([addend for part in addends[n : n + step] for addend in part])
                 # No partial sum exceeds the dot product's bound, however many bits its adders could fill.
-                register = Signal(signed(min(len(total), self.dot_bits)), name=f"sum_{level}_{n // step}", reset_less=True)
+                register = Signal(
+                    signed(min(len(total), self.dot_bits)), name=f"sum_{level}_{n // step}", reset_less=True
+                )
                 with m.If(self.enable):
                     m.d.sync += register.eq(total)
                 registers.append(register)
@@ -158,7 +166,9 @@ class Multiplier(wiring.Component):
         self.operand_bits, self.dot_bits = operand_bits, dot_bits
         self.style = STYLES[config.table]
         if operands % self.style.span:
-            raise ValueError(f"config.table = {config.table!r}: {operands} operands are not a multiple of {self.style.span}")
+            raise ValueError(
+                f"config.table = {config.table!r}: {operands} operands are not a multiple of {self.style.span}"
+            )
         self.operand_tag = operand_tag
         digits = data.ArrayLayout(data.ArrayLayout(DIGIT_BITS, operands), readers)
         codes = data.StructLayout({"digits": digits, "last": 1, "tag": tag})
@@ -200,7 +210,11 @@ class Multiplier(wiring.Component):
             table = Table(self.style, self.operand_bits)
             m.submodules[f"table_{n}"] = Named(table, f"table_{self.operand_bits}")
             operands = (self.operand.payload.mantissa[n * self.style.span + k] for k in range(self.style.span))
-            m.d.comb += [table.take.eq(self.operand.ready), table.load.eq(load), Value.cast(table.operands).eq(Cat(operands))]
+            m.d.comb += [
+                table.take.eq(self.operand.ready),
+                table.load.eq(load),
+                Value.cast(table.operands).eq(Cat(operands)),
+            ]
             tables.append(table.entries)
         for n in range(self.readers):
             reader = Reader(self.style, self.operands, self.operand_bits, self.dot_bits, self.config.tree_fanin)

@@ -67,7 +67,9 @@ class NormaliseLane(wiring.Component):
         # Cycle 4: the product, with 2 * bits bits or one less, and the exponent it would have with all of them.
         product = delay(m, enable, mantissa * self.reciprocal, 1, "product")
         exponent = delay(m, enable, length + self.offset + FP16.bias, 1, "exponent")
-        zero = delay(m, enable, delay(m, enable, length == 0, 1, "empty") | delay(m, enable, self.zero, 1, "void"), 1, "zero")
+        zero = delay(
+            m, enable, delay(m, enable, length == 0, 1, "empty") | delay(m, enable, self.zero, 1, "void"), 1, "zero"
+        )
         invalid = delay(m, enable, self.invalid, 2, "invalid")
 
         # Cycle 5: one bit at the top, subnormal results shifted down; what falls off lies below the rounding bit.
@@ -148,7 +150,10 @@ class Normalise(wiring.Component):
         mantissa, length = leading(m, total, config.reciprocal_bits, "total")
         mantissa = delay(m, enable, mantissa, 1, "mantissa")
         length = delay(m, enable, length, 3, "length")
-        rest, index = mantissa[: tables.rest_bits], mantissa[tables.rest_bits : tables.rest_bits + RECIPROCAL_INDEX_BITS]
+        rest, index = (
+            mantissa[: tables.rest_bits],
+            mantissa[tables.rest_bits : tables.rest_bits + RECIPROCAL_INDEX_BITS],
+        )
         base = delay(m, enable, rom(m, "base", tables.base, index), 1, "base")
         fall = delay(m, enable, (rom(m, "slope", tables.slope, index) * rest) >> tables.rest_bits, 1, "fall")
         reciprocal = delay(m, enable, (base - fall)[: config.reciprocal_bits], 1, "reciprocal")

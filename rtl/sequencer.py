@@ -1,6 +1,6 @@
 """The sequencer: turns a query tile, a key tile and its lane groups into beats, one pass per cycle.
 
-    for every key tile:  for every row:  for every lane group:  for every pass of its tier
+for every key tile:  for every row:  for every lane group:  for every pass of its tier
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Sequencer(wiring.Component):
     `query` and `key`, slots of tiles that are complete; `o`, beats.
 
     A key tile is taken once its list of groups is complete. A query tile stays for all key tiles up to the one whose
-    list is `final`. Without stalls there is a beat in every cycle, also from one tile to the next, provided that the next list
-    of groups is complete by then.
+    list is `final`. Without stalls there is a beat in every cycle, also from one tile to the next, provided that the next
+    list of groups is complete by then.
     """
 
     def __init__(self, config: Config) -> None:

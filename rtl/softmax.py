@@ -64,7 +64,10 @@ class Softmax(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__(
-            {"i": In(stream.Signature(layouts.scored(config))), "o": Out(stream.Signature(layouts.value_operand(config)))}
+            {
+                "i": In(stream.Signature(layouts.scored(config))),
+                "o": Out(stream.Signature(layouts.value_operand(config))),
+            }
         )
 
     def elaborate(self, platform) -> Module:

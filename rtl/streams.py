@@ -11,6 +11,8 @@ Amaranth standard (RFC 61, "Minimal streams"):
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Shape, ShapeLike, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -34,7 +36,7 @@ def flow(m: Module, entering: ValueLike, o, latency: int) -> Signal:
     return advance
 
 
-def delay(m: Module, enable: ValueLike, value, cycles: int, name: str):
+def delay(m: Module, enable: ValueLike, value: Any, cycles: int, name: str) -> Any:
     """`value` through `cycles` registers that move with `enable`; keeps the shape, has no reset."""
     shape = value.shape()
     for n in range(cycles):
@@ -114,12 +116,15 @@ class Slots(wiring.Component):
                 m.d.sync += slot.eq(Mux(slot == self.slots - 1, 0, slot + 1))
         with m.Switch(self.write_slot):
             for n, held in enumerate(metas):
-                with m.Case(n):
-                    with m.If(self.filled):
-                        m.d.sync += held.eq(self.meta)
+                with m.Case(n), m.If(self.filled):
+                    m.d.sync += held.eq(self.meta)
         with m.Switch(read_slot):
             for n, held in enumerate(metas):
                 with m.Case(n):
                     m.d.comb += self.tile.payload.meta.eq(held)
-        m.d.comb += [self.free.eq(used != self.slots), self.tile.valid.eq(waiting != 0), self.tile.payload.slot.eq(read_slot)]
+        m.d.comb += [
+            self.free.eq(used != self.slots),
+            self.tile.valid.eq(waiting != 0),
+            self.tile.payload.slot.eq(read_slot),
+        ]
         return m

@@ -111,7 +111,6 @@ class FullTable:
         return [signed(bits + DIGIT_BITS - 1)] * (1 << DIGIT_BITS)
 
     def fill(self, operands: Sequence[Value]) -> list[Value]:
-        (m,) = operands
         odd: dict[int, Value] = dict(zip(OddTable.multiples, OddTable().fill(operands), strict=True))
         multiples: dict[int, Value] = {0: C(0, signed(1))}
         for size in range(1, -DIGIT_MIN + 1):

@@ -6,7 +6,7 @@ memory of its own: a pass reads only the digit that it needs.
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Shape, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 

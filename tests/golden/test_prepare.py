@@ -164,7 +164,9 @@ def test_what_the_formats_cannot_hold_is_refused(
 
 def test_too_many_channels_or_tokens_are_refused(tiny: Config, make_head: MakeHead) -> None:
     for head_dim in (12, 32):
-        with pytest.raises(ValueError, match=rf"head_dim = {head_dim}: must be a multiple of 8, at most .*head_dim = 16"):
+        with pytest.raises(
+            ValueError, match=rf"head_dim = {head_dim}: must be a multiple of 8, at most .*head_dim = 16"
+        ):
             prepare(tiny, make_head(head_dim=head_dim))
     small = dataclasses.replace(tiny, max_tokens=32)
     with pytest.raises(ValueError, match=r"64 tokens: must be at most config.max_tokens = 32"):

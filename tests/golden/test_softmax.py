@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from golden.config import Config
-from golden.softmax import exp2, initial_max, softmax
+from golden.softmax import Probabilities, exp2, initial_max, softmax
 
 CONFIG = Config()
 ONE = 1 << CONFIG.score_fraction_bits
@@ -14,7 +14,7 @@ ONE = 1 << CONFIG.score_fraction_bits
 
 def group(
     scores: np.ndarray, running_max: int | None = None, active: np.ndarray | None = None, config: Config = CONFIG
-):
+) -> Probabilities:
     """Softmax of one lane group [rows, lanes] whose value scales are all 2**-1."""
     rows, lanes = scores.shape
     start = initial_max(config) if running_max is None else running_max
