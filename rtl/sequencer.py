@@ -24,8 +24,8 @@ class Sequencer(wiring.Component):
     `query` and `key`, slots of tiles that are complete; `o`, beats.
 
     A key tile is taken once its list of groups is complete. A query tile stays for all key tiles up to the one whose
-    list is `final`. Without stalls there is a beat in every cycle, also from one tile to the next, provided that the next
-    list of groups is complete by then.
+    list is `final`. Without stalls there is a beat in every cycle, also from one tile to the next, provided that the
+    next list of groups is complete by then.
     """
 
     def __init__(self, config: Config) -> None:
