@@ -10,7 +10,7 @@ PRESETS: dict[str, Config] = {
     # The smallest that still exercises everything: three digits, so that FULL differs from LUT8; several groups a tile.
     "tiny": Config(head_dim=16, query_rows=8, tile=16, lanes=4, banks=4, tile_slots=3, digits=3, max_tokens=4096),
     # A Lattice ECP5-85F (84k LUT4, 208 block RAMs, 156 DSPs) and Wan 1.3B (32,760 tokens); pair tables fit LUT4s best.
-    "ecp5": Config(head_dim=64, query_rows=32, tile=64, lanes=2, banks=2, table="pairs", max_tokens=32768),
+    "ecp5": Config(head_dim=64, query_rows=16, tile=64, lanes=2, banks=2, table="pairs", max_tokens=32768),
     # A mid-size AMD UltraScale+ (such as the KU5P: 217k LUT6, 1824 DSPs); BF16 in, as recent models have it.
     "amd": Config(head_dim=64, query_rows=64, tile=64, lanes=8, banks=8, table="pairs", float_format="bf16"),
     # Sixteen readers a table, from where tables pay on gates; the default of every command.

@@ -38,7 +38,9 @@ class QueryBuffer(wiring.Component):
         wiring.connect(m, slots.tile, wiring.flipped(self.tile))
         layout = self.o.payload.shape()
         depth = layouts.QUERY_SLOTS << self.config.row_bits
-        m.submodules.rows = rows = memory.Memory(shape=layout.size, depth=depth, init=[])
+        # Wide and shallow: tools would take LUT RAM, which small FPGAs have less of.
+        block = {"ram_style": "block"}
+        m.submodules.rows = rows = memory.Memory(shape=layout.size, depth=depth, init=[], attrs=block)
         read, write = rows.read_port(), rows.write_port()
 
         row = Signal(self.config.row_bits)
