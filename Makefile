@@ -15,7 +15,7 @@ READY := .venv/ready
 RUN = $(BIN)/python -m scripts.$@ --preset $(PRESET)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test verilog sim synth lint bench readme clean lock
+.PHONY: help demo test verilog sim synth lint prove bench readme clean lock
 .SILENT:
 
 help: ## list the verbs
@@ -43,6 +43,9 @@ lint: $(READY) ## lint the Verilog with Verilator, and the Python with Ruff and 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+prove: $(READY) ## prove properties of the components, each with a cover and a mutant
+	$(RUN)
 
 bench: $(READY) ## measure speed and memory of the golden model, the generator and the simulation
 	$(RUN)

@@ -62,10 +62,10 @@ class Config:
     """Format of the query elements: fp16 or bf16. The output is FP16."""
     digits: int = 2
     """4-bit digits in a stored key or value code: LUT4 reads the first, LUT8 the first two, FULL all."""
-    query_bits: int = 14
+    query_bits: int = 13
     """Bits of an aligned query mantissa, sign included."""
-    prob_bits: int = 14
-    """Bits of a probability as table operand, sign included."""
+    prob_bits: int = 16
+    """Bits of a probability as table operand, sign included; over many keys its rounding is the largest error."""
     scale_bits: int = 6
     """Mantissa bits of a token's scale, leading one included."""
     score_integer_bits: int = 11

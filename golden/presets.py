@@ -8,13 +8,24 @@ from golden.config import Config
 
 PRESETS: dict[str, Config] = {
     # The smallest that still exercises everything: three digits, so that FULL differs from LUT8; several groups a tile.
-    "tiny": Config(head_dim=16, query_rows=8, tile=16, lanes=4, banks=4, tile_slots=3, digits=3, max_tokens=4096),
+    "tiny": Config(
+        head_dim=16,
+        query_rows=8,
+        tile=16,
+        lanes=4,
+        banks=4,
+        tile_slots=3,
+        digits=3,
+        query_bits=14,
+        prob_bits=14,
+        max_tokens=4096,
+    ),
     # A Lattice ECP5-85F (84k LUT4, 208 block RAMs, 156 DSPs) and Wan 1.3B (32,760 tokens); pair tables fit LUT4s best.
-    "ecp5": Config(head_dim=64, query_rows=16, tile=64, lanes=2, banks=2, table="pairs", max_tokens=32768),
+    "ecp5": Config(query_rows=16, lanes=2, banks=2, table="pairs", query_bits=12, prob_bits=15, max_tokens=32768),
     # A mid-size AMD UltraScale+ (such as the KU5P: 217k LUT6, 1824 DSPs); BF16 in, as recent models have it.
     "amd": Config(head_dim=64, query_rows=64, tile=64, lanes=8, banks=8, table="pairs", float_format="bf16"),
-    # Sixteen readers a table, from where tables pay on gates; the default of every command.
-    "asic": Config(head_dim=64, query_rows=64, tile=64, lanes=16, banks=16),
+    # The default. Sixteen readers a table, from where tables pay on gates; three digits: FULL is as exact as FP16.
+    "asic": Config(head_dim=64, query_rows=64, tile=64, lanes=16, banks=16, digits=3),
     # One processing core of the size of the paper's accelerator (DAC 2025): head dimension 128, 8192 lookups a cycle.
     "paper": Config(head_dim=128, query_rows=64, tile=64, lanes=32, banks=32, tile_slots=4),
 }

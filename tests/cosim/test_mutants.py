@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from sim.model import BUILD
+from sim.mutants import Edit, copy_design
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,7 +172,7 @@ def design(tmp_path: Path) -> Path:
     shared.mkdir(parents=True, exist_ok=True)
     (tmp_path / BUILD).mkdir(parents=True)
     (tmp_path / BUILD / "runtime").symlink_to(shared)
-    shutil.copytree(ROOT / "rtl", tmp_path / "rtl", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_design(tmp_path)
     return tmp_path
 
 
@@ -183,11 +183,7 @@ def test_unchanged_copy_passes(design: Path, component: str, table: str) -> None
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_bench_finds_the_mutant(design: Path, mutant: Mutant) -> None:
-    file = design / "rtl" / f"{mutant.file}.py"
-    text = file.read_text()
-    count = text.count(mutant.source)
-    assert count == 1, f"rtl/{mutant.file}.py has {mutant.source!r} {count} times: adapt the mutant"
-    file.write_text(text.replace(mutant.source, mutant.replacement))
+    Edit(mutant.file, mutant.source, mutant.replacement).apply(design)
     finding = run(design, mutant.component, mutant.table)["finding"]
     assert finding is not None, "the mutant survived"
     assert "Mismatch: " in finding or "AssertionError: " in finding, f"the bench broke instead: {finding}"
