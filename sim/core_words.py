@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from golden.attention import Operands
 from golden.config import DIGIT_BITS, Config
 from golden.digits import digits
-from golden.schedule import Schedule
+from golden.schedule import LaneGroup, Schedule
 from rtl import layouts
 from sim.pack import pack
 
@@ -36,29 +37,39 @@ def core_words(config: Config, operands: Operands, schedule: Schedule) -> CoreWo
     ]
     tokens = _tokens(config, operands, set((schedule.key_start[1:] - 1).tolist()))
     starts = schedule.key_start.tolist()
-    group_words: dict[tuple[int, bool], list[int]] = {}
+    packed: dict[tuple[int, bool], list[int]] = {}
     token, group = [], []
     for blocks in schedule.blocks:
         for block in blocks:
             token += tokens[starts[block.key_tile] : starts[block.key_tile + 1]]
             final = block is blocks[-1]
             key = (id(block.groups), final)
-            if key not in group_words:
-                group_words[key] = [
-                    pack(
-                        layouts.group(config),
-                        {
-                            "tier": g.tier,
-                            "tokens": g.tokens.tolist(),
-                            "active": int(sum(1 << n for n, on in enumerate(g.active) if on)),
-                            "last": g is block.groups[-1],
-                            "final": final,
-                        },
-                    )
-                    for g in block.groups
-                ]
-            group += group_words[key]
+            if key not in packed:
+                packed[key] = group_words(config, block.groups, final)
+            group += packed[key]
     return CoreWords(query, token, group)
+
+
+def group_words(config: Config, groups: Sequence[LaneGroup], final: bool) -> list[int]:
+    """The lane groups of a key tile as the group stream carries them; `final` if it is the query tile's last."""
+    return [
+        pack(
+            layouts.group(config),
+            {
+                "tier": group.tier,
+                "tokens": group.tokens.tolist(),
+                "active": lane_mask(group.active),
+                "last": group is groups[-1],
+                "final": final,
+            },
+        )
+        for group in groups
+    ]
+
+
+def lane_mask(active: NDArray[np.bool_]) -> int:
+    """Lanes as bits."""
+    return sum(1 << lane for lane, on in enumerate(active) if on)
 
 
 def _tokens(config: Config, operands: Operands, ends: set[int]) -> list[int]:

@@ -15,6 +15,7 @@ from rtl import layouts
 from rtl.sequencer import GROUP_SLOTS
 from rtl.streams import slot_of
 from sim import job
+from sim.core_words import group_words, lane_mask
 from sim.pack import pack
 from sim.streams import STALLS, assert_full_rate, check_streams
 
@@ -50,28 +51,6 @@ def key_tiles(config: Config, rng: np.random.Generator) -> list[KeyTile]:
     return made
 
 
-def mask(active: np.ndarray) -> int:
-    """Lanes as bits."""
-    return sum(1 << lane for lane, on in enumerate(active) if on)
-
-
-def group_words(config: Config, tile: KeyTile) -> list[int]:
-    """The list of lane groups."""
-    return [
-        pack(
-            layouts.group(config),
-            {
-                "tier": group.tier,
-                "tokens": group.tokens.tolist(),
-                "active": mask(group.active),
-                "last": group is tile.groups[-1],
-                "final": tile.final,
-            },
-        )
-        for group in tile.groups
-    ]
-
-
 def beats(config: Config, tile: KeyTile) -> Iterator[int]:
     """For every row, every lane group, and every pass of its tier: a beat."""
     for row in range(tile.rows):
@@ -83,7 +62,7 @@ def beats(config: Config, tile: KeyTile) -> Iterator[int]:
                 row_end = last_group and digit == passes - 1
                 fields = {
                     "tokens": group.tokens.tolist(),
-                    "active": mask(group.active),
+                    "active": lane_mask(group.active),
                     "digit": digit,
                     "last_digit": digit == passes - 1,
                     "visit": visit,
@@ -103,7 +82,7 @@ async def sequenced(dut: Any, stalls: float) -> None:
     config, _ = job.read()
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     tiles = key_tiles(config, rng)
-    lists = [group_words(config, tile) for tile in tiles]
+    lists = [group_words(config, tile.groups, tile.final) for tile in tiles]
     expected = [list(beats(config, tile)) for tile in tiles]
     query = slot_of(layouts.QUERY_SLOTS, config.row_bits)
     key = slot_of(config.tile_slots, 0)
