@@ -12,7 +12,8 @@ DIGIT_BITS = 4
 """Bits of one table lookup: a code is a string of signed 4-bit digits and every pass reads one of them."""
 DIGIT_MIN, DIGIT_MAX = -(1 << (DIGIT_BITS - 1)), (1 << (DIGIT_BITS - 1)) - 1
 
-TABLE_STYLES = ("odd", "pairs", "full")
+TABLE_STYLES = ("multiply", "booth", "odd", "full", "pairs", "signed", "half_pairs", "half_triples", "half_quads")
+ADDERS = ("carry", "save")
 FLOAT_FORMATS = ("fp16", "bf16")
 
 
@@ -56,6 +57,8 @@ class Config:
     """Key/value tiles that the token buffers hold: one is read while the others are filled."""
     request_depth: int = 4
     """Requests that each lane of the bank arbiter can queue: 2 keep a lane busy, more decouple it from a late table."""
+    request_window: int = 1
+    """Requests of a lane that banks may serve at once and out of order: its queues, each to a part of the banks."""
 
     # -- numbers --
     float_format: str = "fp16"
@@ -76,9 +79,11 @@ class Config:
     """Most keys that one query row may meet; sizes the accumulators."""
 
     # -- structure --
-    table: str = "odd"
-    """Style of the multiplier's tables: odd, pairs or full."""
-    tree_fanin: int = 8
+    table: str = "pairs"
+    """Style of the multiplier's tables: see rtl.table_styles; multiply and booth have none, for comparison."""
+    adder: str = "save"
+    """Form of the readers' sums: carry chains, for FPGAs, or carry-save rows, for gates."""
+    tree_fanin: int = 64
     """Addends summed between two registers of an adder tree."""
 
     # -- preparation and speculation --
@@ -119,9 +124,11 @@ class Config:
         need(1 <= self.banks <= 256, "banks", "in 1..256")
         need(2 <= self.tile_slots <= 64, "tile_slots", "in 2..64")
         need(1 <= self.request_depth <= 64, "request_depth", "in 1..64")
+        windows = [1 << n for n in range(self.banks.bit_length())]
+        need(self.request_window in windows, "request_window", f"one of {windows}, powers of two up to config.banks")
         need(self.float_format in FLOAT_FORMATS, "float_format", "one of " + ", ".join(FLOAT_FORMATS))
         need(self.table in TABLE_STYLES, "table", "one of " + ", ".join(TABLE_STYLES))
-        need(self.table != "pairs" or self.lanes % 2 == 0, "lanes", "even, since config.table = 'pairs' joins two keys")
+        need(self.adder in ADDERS, "adder", "one of " + ", ".join(ADDERS))
         need(2 <= self.digits <= 3, "digits", "2 or 3")
         need(8 <= self.query_bits <= 18, "query_bits", "in 8..18")
         need(8 <= self.prob_bits <= 18, "prob_bits", "in 8..18")

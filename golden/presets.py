@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from golden.config import Config
+
+FABRIC: dict[str, Any] = {"adder": "carry", "tree_fanin": 8}
+"""What suits FPGAs; the defaults of Config suit gates. By `make bench`, a half table of pairs takes the fewest LUT4s,
+one of triples the fewest LUT6s."""
 
 PRESETS: dict[str, Config] = {
     # The smallest that still exercises everything: three digits, so that FULL differs from LUT8; several groups a tile.
@@ -20,10 +25,14 @@ PRESETS: dict[str, Config] = {
         prob_bits=14,
         max_tokens=4096,
     ),
-    # A Lattice ECP5-85F (84k LUT4, 208 block RAMs, 156 DSPs) and Wan 1.3B (32,760 tokens); pair tables fit LUT4s best.
-    "ecp5": Config(query_rows=16, lanes=2, banks=2, table="pairs", query_bits=12, prob_bits=15, max_tokens=32768),
+    # A Lattice ECP5-85F (84k LUT4, 208 block RAMs, 156 DSPs) and Wan 1.3B (32,760 tokens).
+    "ecp5": Config(
+        query_rows=16, lanes=2, banks=2, query_bits=12, prob_bits=15, max_tokens=32768, table="half_pairs", **FABRIC
+    ),
     # A mid-size AMD UltraScale+ (such as the KU5P: 217k LUT6, 1824 DSPs); BF16 in, as recent models have it.
-    "amd": Config(head_dim=64, query_rows=64, tile=64, lanes=8, banks=8, table="pairs", float_format="bf16"),
+    "amd": Config(
+        head_dim=64, query_rows=64, tile=64, lanes=8, banks=8, float_format="bf16", table="half_triples", **FABRIC
+    ),
     # The default. Sixteen readers a table, from where tables pay on gates; three digits: FULL is as exact as FP16.
     "asic": Config(head_dim=64, query_rows=64, tile=64, lanes=16, banks=16, digits=3),
     # One processing core of the size of the paper's accelerator (DAC 2025): head dimension 128, 8192 lookups a cycle.

@@ -1,7 +1,8 @@
 """The conflict-free bank arbiter: many lanes read from many single-port banks.
 
-Each lane queues its requests. Every cycle each bank takes the request of one lane, in turn, and serves with the same
-read all lanes that ask for the same word. A lane's words come in order. See golden.arbiter for the exact order.
+Each lane queues its requests, in one queue or in several, each to its own part of the banks. Every cycle each bank
+takes the request of one lane, in turn, and serves with the same read all lanes that ask for the same word. A lane's
+words come in order. See golden.arbiter for the exact order.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from golden.config import Config
 from rtl import layouts
 from rtl.library import Named
+from rtl.reorder import Reorder, WordQueue
 
 
 def address(config: Config) -> data.StructLayout:
@@ -24,6 +26,12 @@ def address(config: Config) -> data.StructLayout:
 def request(config: Config) -> data.StructLayout:
     """A lane's request."""
     return data.StructLayout({"bank": range(config.banks), "address": address(config)})
+
+
+def part(config: Config, bank: Value) -> tuple[Value, Value]:
+    """The part of the banks that a bank belongs to, and its number in there: each has every request_window'th."""
+    bits = config.request_window.bit_length() - 1
+    return bank[:bits], bank[bits:]
 
 
 class BankPort(wiring.Component):
@@ -68,50 +76,88 @@ class BankPort(wiring.Component):
         return m
 
 
-class LanePort(wiring.Component):
-    """One lane: a queue of requests, and the word on its way.
+def bank_side(config: Config, bits: int) -> wiring.Signature:
+    """What a queue of a lane has to do with its part of the banks.
 
-    `head` is valid while the lane can take a word; `granted` in that cycle means that the bank's word arrives in
-    `arrived` in the next. A word that is not taken at once waits in a register.
+    `head` is valid while `asking`; `granted` in that cycle means that the word of the part's bank `bank` arrives in
+    `arrived` in the next.
     """
+    banks = range(max(2, -(-config.banks // config.request_window)))  # tools stumble over ports without a bit
+    return wiring.Signature(
+        {"head": Out(request(config)), "asking": Out(1), "granted": In(1), "bank": Out(banks), "arrived": In(bits)}
+    )
+
+
+class LaneQueue(wiring.Component):
+    """Requests of one lane that are served in order, and their words on the way.
+
+    Words that are not taken at once wait: one if the lane has no other queue, else up to request_depth, for the words
+    that other queues are still to deliver.
+    """
+
+    def __init__(self, config: Config, bits: int) -> None:
+        self.config, self.bits = config, bits
+        super().__init__(
+            {
+                "i": In(stream.Signature(request(config))),
+                "port": Out(bank_side(config, bits)),
+                "o": Out(stream.Signature(bits)),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        port, depth, window = self.port, self.config.request_depth, self.config.request_window
+        m.submodules.queue = queue = fifo.SyncFIFO(width=len(Value.cast(port.head)), depth=depth)
+        m.submodules.words = words = WordQueue(self.bits, 1 if window == 1 else depth)
+        wiring.connect(m, words.o, wiring.flipped(self.o))
+        m.d.comb += [
+            queue.w_data.eq(Value.cast(self.i.payload)),
+            queue.w_en.eq(self.i.valid),
+            self.i.ready.eq(queue.w_rdy),
+            Value.cast(port.head).eq(queue.r_data),
+            queue.r_en.eq(port.granted),
+            port.asking.eq(queue.r_rdy & words.room),
+            words.arrived.eq(port.arrived),
+        ]
+        m.d.sync += words.coming.eq(port.granted)
+        with m.If(port.granted):
+            m.d.sync += port.bank.eq(part(self.config, port.head.bank)[1])
+        return m
+
+
+class LanePort(wiring.Component):
+    """One lane: request_window queues, for as many parts of the banks. Its words come in order."""
 
     def __init__(self, config: Config, word: ShapeLike) -> None:
         self.config, self.word = config, Shape.cast(word).width
         super().__init__(
             {
                 "i": In(stream.Signature(request(config))),
-                "head": Out(request(config)),
-                "asking": Out(1),
-                "granted": In(1),
-                "bank": Out(range(config.banks)),
-                "arrived": In(self.word),
+                "ports": Out(bank_side(config, self.word)).array(config.request_window),
                 "o": Out(stream.Signature(self.word)),
             }
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.queue = queue = fifo.SyncFIFO(width=len(Value.cast(self.head)), depth=self.config.request_depth)
-        m.d.comb += [
-            queue.w_data.eq(Value.cast(self.i.payload)),
-            queue.w_en.eq(self.i.valid),
-            self.i.ready.eq(queue.w_rdy),
-            Value.cast(self.head).eq(queue.r_data),
-            queue.r_en.eq(self.granted),
-        ]
-        coming, waiting = Signal(), Signal()
-        held = Signal(self.word, reset_less=True)
-        m.d.comb += [
-            self.o.valid.eq(coming | waiting),
-            self.o.payload.eq(Mux(waiting, held, self.arrived)),
-            # A granted word must find room: the present one is gone by then, or there is none.
-            self.asking.eq(queue.r_rdy & (self.o.ready | ~self.o.valid)),
-        ]
-        m.d.sync += [coming.eq(self.granted), waiting.eq(self.o.valid & ~self.o.ready)]
-        with m.If(coming):
-            m.d.sync += held.eq(self.arrived)
-        with m.If(self.granted):
-            m.d.sync += self.bank.eq(self.head.bank)
+        window = self.config.request_window
+        queues = [LaneQueue(self.config, self.word) for _ in range(window)]
+        for n, queue in enumerate(queues):
+            m.submodules[f"queue_{n}"] = Named(queue, f"lane_queue_{self.word}")
+            wiring.connect(m, queue.port, wiring.flipped(self.ports[n]))
+        if window == 1:
+            wiring.connect(m, wiring.flipped(self.i), queues[0].i)
+            wiring.connect(m, queues[0].o, wiring.flipped(self.o))
+            return m
+        under_way = 2 * window * self.config.request_depth  # requests and words
+        m.submodules.reorder = reorder = Reorder(request(self.config), self.word, window, under_way)
+        wiring.connect(m, wiring.flipped(self.i), reorder.i)
+        wiring.connect(m, reorder.o, wiring.flipped(self.o))
+        m.d.comb += reorder.chosen.eq(part(self.config, self.i.payload.bank)[0])
+        for queue, asked, answer in zip(queues, reorder.asked, reorder.answers, strict=True):
+            wiring.connect(m, asked, queue.i)
+            wiring.connect(m, queue.o, answer)
         return m
 
 
@@ -122,6 +168,10 @@ class BankArbiter(wiring.Component):
     must be at `data` in the next cycle. Latency 2 from request to word. With no two lanes asking one bank for
     different words, and request_depth at least 2, every lane gets one word per cycle; a request at the head of its
     queue waits for at most lanes - 1 others.
+
+    Requests to random words wait for each other. In one queue, all behind such a one wait too; in request_window
+    queues, each to its own part of the banks, others overtake it. A lane takes one word a cycle from each part, so
+    the multiplexers that select its words take no more than for one queue.
     """
 
     latency = 2
@@ -140,22 +190,25 @@ class BankArbiter(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        window = self.config.request_window
         lanes = [LanePort(self.config, self.word) for _ in range(self.config.lanes)]
         banks = [BankPort(self.config) for _ in range(self.config.banks)]
-        words = Array(read.data for read in self.reads)
+        words = [Array(read.data for read in list(self.reads)[n::window]) for n in range(window)]
         for n, lane in enumerate(lanes):
             m.submodules[f"lane_{n}"] = Named(lane, f"lane_port_{self.word}")
             wiring.connect(m, wiring.flipped(self.requests[n]), lane.i)
             wiring.connect(m, lane.o, wiring.flipped(self.words[n]))
-            m.d.comb += [
-                lane.arrived.eq(words[lane.bank]),
-                lane.granted.eq(Cat(bank.granted[n] for bank in banks).any()),
-            ]
+            for k, port in enumerate(lane.ports):
+                m.d.comb += [
+                    port.arrived.eq(words[k][port.bank]),
+                    port.granted.eq(Cat(bank.granted[n] for bank in banks[k::window]).any()),
+                ]
         for n, (bank, read) in enumerate(zip(banks, self.reads, strict=True)):
             m.submodules[f"bank_{n}"] = Named(bank, "bank_port")
+            ports = [lane.ports[n % window] for lane in lanes]
             m.d.comb += [
-                bank.asking.eq(Cat(lane.asking & (lane.head.bank == n) for lane in lanes)),
-                *(bank.addresses[k].eq(lane.head.address) for k, lane in enumerate(lanes)),
+                bank.asking.eq(Cat(port.asking & (port.head.bank == n) for port in ports)),
+                *(bank.addresses[k].eq(port.head.address) for k, port in enumerate(ports)),
                 read.enable.eq(bank.enable),
                 read.address.eq(bank.address),
             ]

@@ -6,6 +6,7 @@ Without stalls the cycles are compared with golden.arbiter, and the throughput o
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,8 +26,8 @@ from sim.testbench import Pauses, Sink, Source, Testbench
 WORDS = 300
 """Words of each lane."""
 
-FULL_QUEUES = 2
-"""From this depth on a queue takes a request in every cycle in which one leaves it, and so stays full."""
+FULL_RATE = 2
+"""From this depth on a queue takes a request in every cycle in which one leaves it."""
 
 PATTERNS = ("structured", "random", "broadcast", "one_bank")
 
@@ -60,29 +61,46 @@ def located(config: Config, index: int) -> tuple[int, int]:
     return bank, pack(address(config), {"digit": digit, "row": row, "slot": slot})
 
 
+class Queue:
+    """The requests of a lane to one part of the banks, which are served in order.
+
+    `places` says which of the lane's requests these are. `head` takes the lane's `source` and `sink` as of the cycle's
+    beginning.
+    """
+
+    def __init__(
+        self, config: Config, wanted: Sequence[tuple[int, int]], part: int, source: Source, sink: Sink
+    ) -> None:
+        self.places = [n for n, (bank, _) in enumerate(wanted) if bank % config.request_window == part]
+        self.words = [wanted[n] for n in self.places]
+        self.room = 1 if config.request_window == 1 else config.request_depth
+        self.source, self.sink = source, sink
+        self.served = self.waited = 0
+
+    def head(self) -> tuple[int, int] | None:
+        """The word that the queue asks for: that of its oldest request, once there is room for it."""
+        if self.served == len(self.places) or self.places[self.served] >= len(self.source.cycles):
+            return None
+        left = len(self.sink.cycles)
+        left += self.sink.driven and bool(int(self.sink.valid.value))
+        return self.words[self.served] if self.served - bisect_left(self.places, left) < self.room else None
+
+
 class Banks:
     """The memories: a word comes one cycle after `enable`, and is gone in the next. Every read must serve a lane.
 
     Must sample before the sources and sinks of the lanes, whose `cycles` then are those of earlier cycles.
     """
 
-    def __init__(
-        self,
-        dut: Any,
-        contents: dict[tuple[int, int], int],
-        wanted: Sequence[Sequence[tuple[int, int]]],
-        requests: Sequence[Source],
-        words: Sequence[Sink],
-    ) -> None:
+    def __init__(self, dut: Any, contents: dict[tuple[int, int], int], lanes: Sequence[Sequence[Queue]]) -> None:
         self.name = "reads"
         banks = range(1 + max(bank for bank, _ in contents))
         self.enable, self.address, self.data = (
             [getattr(dut, f"reads__{n}__{part}") for n in banks] for part in ("enable", "address", "data")
         )
-        self.contents, self.wanted, self.requests, self.words = contents, wanted, requests, words
+        self.contents, self.lanes = contents, lanes
         self.cycles: list[int] = []
         self.shown = [0 for _ in banks]
-        self.granted, self.waited = [0] * len(wanted), [0] * len(wanted)
 
     def drive(self) -> None:
         """Show the words that were read in the last cycle."""
@@ -91,28 +109,29 @@ class Banks:
 
     def sample(self, cycle: int) -> None:
         """Serve the reads: a bank reads whenever a lane can take a word from it, and serves all that want this one."""
-        heads = {
-            lane: self.wanted[lane][self.granted[lane]]
-            for lane, (source, sink) in enumerate(zip(self.requests, self.words, strict=True))
-            if len(source.cycles) > self.granted[lane] and (sink.driven or not int(sink.valid.value))
-        }
-        served = set()
+        asked: list[dict[int, tuple[int, Queue]]] = [{} for _ in self.enable]
+        for lane, queues in enumerate(self.lanes):
+            for queue in queues:
+                if head := queue.head():
+                    asked[head[0]][lane] = head[1], queue
+                else:
+                    queue.waited = 0
         for bank, (enable, read) in enumerate(zip(self.enable, self.address, strict=True)):
-            if int(enable.value):
-                word = bank, int(read.value)
-                lanes = {lane for lane, head in heads.items() if head == word}
-                assert lanes, f"cycle {cycle}: bank {bank} reads {word[1]:#x}, which no lane can take: {heads}"
-                served |= lanes
-                self.shown[bank] = self.contents[word]
-                self.cycles.append(cycle)
-            else:
-                idle = [lane for lane, head in heads.items() if head[0] == bank]
-                assert not idle, f"cycle {cycle}: bank {bank} does not read, though lanes {idle} wait for it"
+            heads = {lane: word for lane, (word, _) in asked[bank].items()}
+            if not int(enable.value):
+                assert not heads, f"cycle {cycle}: bank {bank} does not read, though lanes {list(heads)} wait for it"
                 self.shown[bank] = (1 << len(self.data[bank])) - 1
-        for lane, waited in enumerate(self.waited):
-            self.granted[lane] += lane in served
-            self.waited[lane] = waited + 1 if lane in heads and lane not in served else 0
-            assert self.waited[lane] < len(self.waited), f"cycle {cycle}: lane {lane} waits too long: {self.waited}"
+                continue
+            word = int(read.value)
+            assert word in heads.values(), (
+                f"cycle {cycle}: bank {bank} reads {word:#x}, which no lane can take: {heads}"
+            )
+            self.shown[bank] = self.contents[bank, word]
+            self.cycles.append(cycle)
+            for lane, (wanted, queue) in asked[bank].items():
+                queue.served += wanted == word
+                queue.waited = 0 if wanted == word else queue.waited + 1
+                assert queue.waited < len(self.lanes), f"cycle {cycle}: lane {lane} waits too long for bank {bank}"
 
 
 @cocotb.test()
@@ -138,7 +157,11 @@ async def served(dut: Any, pattern: str, stalls: float) -> None:
     ]
     sources = [bench.source(f"requests__{n}", words, Pauses(stalls, seed=seed + n)) for n, words in enumerate(requests)]
     sinks = [bench.sink(board.name, board.check, Pauses(stalls, seed=seed - 1 - n)) for n, board in enumerate(boards)]
-    bench.ports.insert(0, Banks(dut, contents, wanted, sources, sinks))
+    queues = [
+        [Queue(config, words, part, source, sink) for part in range(config.request_window)]
+        for words, source, sink in zip(wanted, sources, sinks, strict=True)
+    ]
+    bench.ports.insert(0, Banks(dut, contents, queues))
     await bench.reset()
     await bench.run(
         lambda: not any(board.expected for board in boards), limit=200 + int(40 * asked.size / (1 - stalls) ** 2)
@@ -146,7 +169,7 @@ async def served(dut: Any, pattern: str, stalls: float) -> None:
     await finish(bench, boards)
     if not stalls:
         entered, left = ([port.cycles for port in ports] for ports in (sources, sinks))
-        job.report(**{f"words_per_lane_cycle_{pattern}": rate(left)})
+        job.report(**{f"words_per_lane_cycle_{pattern}": rate(left), f"words_ahead_{pattern}": ahead(left)})
         assert_timing(config, pattern, asked, entered, left)
 
 
@@ -154,6 +177,13 @@ def rate(left: Sequence[Sequence[int]]) -> float:
     """Words per lane and cycle, up to the cycle in which the first lane has had all of its words."""
     start, stop = min(cycles[0] for cycles in left), min(cycles[-1] for cycles in left)
     return sum(cycle <= stop for cycles in left for cycle in cycles) / (stop + 1 - start) / len(left)
+
+
+def ahead(left: Sequence[Sequence[int]]) -> int:
+    """Most words that a lane has had more than another at any time, up to the cycle in which the first has had all."""
+    stop = min(cycles[-1] for cycles in left)
+    had = np.array([[bisect_right(cycles, cycle) for cycle in range(stop + 1)] for cycles in left])
+    return int((had.max(axis=0) - had.min(axis=0)).max())
 
 
 def assert_timing(
@@ -164,16 +194,17 @@ def assert_timing(
     if conflict_free:
         for before, after in zip(entered, left, strict=True):
             assert_latency(before, after, BankArbiter.latency)
-    if config.request_depth < FULL_QUEUES:
-        return
-    first = entered[0][0] + BankArbiter.latency
-    golden = [(first + grant.cycle, grant.lane) for grant in arbitrate(config, asked.tolist())]
+    first = entered[0][0] + 1
+    golden = sorted((first + grant.left, grant.lane) for grant in arbitrate(config, asked.tolist()))
     came = sorted((cycle, lane) for lane, cycles in enumerate(left) for cycle in cycles)
     differing = next((pair for pair in zip(came, golden, strict=True) if pair[0] != pair[1]), None)
     assert not differing, f"cycle and lane of a word: {differing[0]}, golden {differing[1]}"
+    if config.request_depth < FULL_RATE:
+        return
     if conflict_free:
         for cycles in left:
             assert_full_rate(cycles)
     if pattern == "one_bank" and config.lanes <= bank_words(config):
-        for cycles in left:  # lanes take turns, so none is ever more than a word ahead of another
+        for cycles in left:  # lanes take turns
             assert_full_rate(cycles, interval=config.lanes)
+        assert ahead(left) == 1, f"a lane is {ahead(left)} words ahead of another"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import cocotb
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 from golden.config import DIGIT_BITS, DIGIT_MIN, Config
 from golden.multiplier import multiply
-from rtl.multiplier import Reader
+from rtl.reader import Reader
 from rtl.table_styles import STYLES
+from sim import job
 from sim.benches.stimuli import KINDS, digit_numbers, fields, numbers
 from sim.pack import Fields, pack
 from sim.streams import assert_full_rate, assert_latency, check_streams
@@ -46,21 +48,32 @@ class Multiplier:
 
     async def check(
         self, dut: Any, operand: list[int], codes: list[int], product: list[int], stalls: float = 0.0
-    ) -> None:
-        """Compare all products. Without stalls there is one every cycle, whatever tables they are of."""
+    ) -> list[int]:
+        """Compare all products. Without stalls there is one every cycle, whatever tables they are of.
+
+        Returns the cycles in which codes entered.
+        """
         inputs = {"operand": operand, "codes": codes}
         cycles = await check_streams(dut, inputs, {"product": (self.product, product)}, stalls)
         if not stalls:
             latency = Reader.stages(STYLES[self.config.table], self.operands, self.config.tree_fanin)
             assert_latency(cycles["codes"], cycles["product"], latency)
             assert_full_rate(cycles["codes"])
+        return cycles["codes"]
 
 
 async def check_random(dut: Any, multiplier: Multiplier, stalls: float) -> None:
-    """Random and extreme operands and digits; the first half of the tables is used once each, the others for longer."""
+    """Random and extreme operands and digits; the first half of the tables is used once each, the others for longer.
+
+    The job may ask for more, by the input `least_products`.
+    """
+    _, inputs = job.read()
+    least = inputs.get("least_products", 0) / (multiplier.readers * multiplier.operands)
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     operand, codes, product = [], [], []
-    for n in range(TABLES):
+    for n in itertools.count():
+        if n >= TABLES and len(codes) >= least:
+            break
         mantissa = numbers(rng, -multiplier.most, multiplier.most, (multiplier.operands,), n % KINDS)
         operand_tag = fields(rng, multiplier.operand["tag"].shape)
         operand.append(pack(multiplier.operand, {"mantissa": mantissa.tolist(), "tag": operand_tag}))
@@ -71,7 +84,13 @@ async def check_random(dut: Any, multiplier: Multiplier, stalls: float) -> None:
             codes.append(multiplier.code_word(digits, use == uses - 1, tag))
             dot = multiply(mantissa, digits).tolist()
             product.append(pack(multiplier.product, {"dot": dot, "operand_tag": operand_tag, "tag": tag}))
-    await multiplier.check(dut, operand, codes, product, stalls)
+    passes = await multiplier.check(dut, operand, codes, product, stalls)
+    if not stalls:
+        job.report(
+            products=len(passes) * multiplier.readers * multiplier.operands,
+            table_switches=len(operand) - 1,
+            dot_products_per_reader_cycle=len(passes) / (passes[-1] + 1 - passes[0]),
+        )
 
 
 async def check_every_product(dut: Any, multiplier: Multiplier, mantissas: NDArray[np.int64]) -> None:

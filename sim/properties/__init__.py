@@ -12,7 +12,7 @@ from rtl.table_styles import STYLES
 from sim.mutants import Edit
 from sim.properties.arbiter import BoundedWait, LaneOrder, OneGrant
 from sim.properties.harness import Harness
-from sim.properties.multiplier import EveryProduct, TableSwitch
+from sim.properties.multiplier import EveryPlane, EveryProduct, TableSwitch
 
 CONFIG = Config(
     head_dim=16,
@@ -27,8 +27,12 @@ CONFIG = Config(
     max_tokens=4,
 )
 """Small enough for a solver; nothing in the control of a stream depends on the widths."""
-NARROW_BITS = 4
+NARROW_BITS = 3
+MANY = 4
+"""From so many operands in a table on, its products are proved for narrow operands only: solvers take too long."""
 FOUR_LANES = dataclasses.replace(CONFIG, lanes=4, query_rows=4, banks=4, request_depth=2)
+NUMBERED = dataclasses.replace(FOUR_LANES, tile=64, max_tokens=64)
+"""Has more rows in a bank than a lane has requests under way."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Property:
     induction: int | None = None
 
 
-LATE = Edit("arbiter", "queue.r_rdy & (self.o.ready | ~self.o.valid)", "queue.r_rdy")
+LATE = Edit("arbiter", "queue.r_rdy & words.room", "queue.r_rdy")
 """A lane asks although its last word may still wait."""
 STALL = Edit("streams", "advance.eq(o.ready | ~o.valid)", "advance.eq(1)")
 
@@ -59,16 +63,18 @@ def stream_rules(component: str, bound: int, mutant: Edit = STALL, induction: in
     )
 
 
-def products(style: str, mutant: Edit) -> Property:
-    """Products of one table style: at full width, but narrow where a table joins operands, which solvers abhor."""
-    bits = Config().query_bits if STYLES[style].span == 1 else NARROW_BITS
-    return Property(f"{style}_products", "multiplier", lambda: EveryProduct(style, bits), 1, mutant, 1)
+def products(style: str, mutant: Edit, inverted: bool = False) -> Property:
+    """Products of one table style at full width: of whole digits, or plane by plane where a table joins operands."""
+    claim = EveryProduct if STYLES[style].span == 1 else EveryPlane
+    bits = Config().query_bits if STYLES[style].span < MANY else NARROW_BITS
+    name = f"{style}_inverted_products" if inverted else f"{style}_products"
+    return Property(name, "multiplier", lambda: claim(style, bits, inverted), 1, mutant, 1)
 
 
 def switch(style: str) -> Property:
     """Switching of tables of one style."""
     config = dataclasses.replace(CONFIG, table=style)
-    stale = Edit("multiplier", "table.load.eq(load)", "table.load.eq(load & ~table_valid)")
+    stale = Edit("multiplier", "tables.load.eq(load)", "tables.load.eq(load & ~table_valid)")
     return Property(f"{style}_table_switch", "multiplier", lambda: TableSwitch(config), 8, stale)
 
 
@@ -92,16 +98,42 @@ PROPERTIES: tuple[Property, ...] = (
     Property(
         "lane_order",
         "arbiter",
-        lambda: LaneOrder(dataclasses.replace(FOUR_LANES, tile=64, max_tokens=64)),
+        lambda: LaneOrder(NUMBERED),
         16,
         LATE,
     ),
+    Property(
+        "lane_order_2_queues",
+        "arbiter",
+        lambda: LaneOrder(dataclasses.replace(NUMBERED, request_window=2)),
+        10,
+        Edit("reorder", "& order.r_rdy & (order.r_data == n)", ""),
+    ),
     products("odd", Edit("table_styles", "m + (m << 2)", "m + (m << 3)")),
-    products("pairs", Edit("table_styles", "return [a, b, a + b]", "return [a, b, a | b]")),
     products("full", Edit("table_styles", "*range(DIGIT_MIN, 0)]", "*range(DIGIT_MIN, -1), 1]")),
-    switch("odd"),
-    switch("pairs"),
-    switch("full"),
+    products("booth", Edit("table_styles", "(sign & ~here & ~before)", "(sign & ~here)")),
+    products("signed", Edit("table_styles", "return [m, -m]", "return [m, ~m]")),
+    products("signed", Edit("table_styles", "(0b10, 0b00, 0b01)", "(0b10, 0b01, 0b00)"), inverted=True),
+    products("pairs", Edit("table_styles", "return [a, b, a + b]", "return [a, b, a | b]")),
+    products("pairs", Edit("adders", "1 if term.negative else -1", "1"), inverted=True),
+    *(
+        products(style, Edit("table_styles", "first if plane == DIGIT_BITS - 1 else ~first", "~first"))
+        for style in ("half_pairs", "half_triples", "half_quads")
+    ),
+    *(
+        Property(
+            f"{style}_whole_products",
+            "multiplier",
+            lambda style=style: EveryProduct(style, NARROW_BITS, inverted=False),
+            1,
+            Edit("table_styles", "terms.append(Term(chosen, plane,", "terms.append(Term(chosen, plane & 1,")
+            if style == "pairs"
+            else Edit("table_styles", "~first), plane)", "~first), plane & 1)"),
+            1,
+        )
+        for style in ("pairs", "half_pairs")
+    ),
+    *(switch(style) for style in ("odd", "full", "signed", "pairs", "half_pairs")),
     Property(
         "fork_streams",
         "streams",

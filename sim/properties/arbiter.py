@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal
 from amaranth.lib import data
 
 from golden.config import Config
@@ -55,30 +55,38 @@ class BoundedWait(Harness):
 
 
 class LaneOrder(Harness):
-    """A lane's words come in the order of its requests, none lost, none twice.
+    """A lane's words come in the order of its requests, none lost, none twice, and no lane stands still by itself.
 
-    Requests are numbered by their row; the bank gives back the row that was read. The numbers wrap, but no more than
-    request_depth + 2 requests are under way.
+    Requests are numbered by their row; the banks give back the row that was read. The numbers wrap, but fewer
+    requests than there are numbers can be under way.
     """
 
     def __init__(self, config: Config) -> None:
-        self.layout = request(config)
-        super().__init__(LanePort(config, self.layout.size))
+        self.layout, rows = request(config), address(config)["row"].width
+        super().__init__(LanePort(config, rows))
 
     def properties(self, m: Module) -> None:
         lane = self.component
         super().properties(m)
-        self.number(m, lane.i, "sent", assume=True)
-        self.number(m, lane.o, "received", assume=False)
-        arrived = Signal(self.layout.size)
-        with m.If(lane.granted):
-            m.d.sync += arrived.eq(lane.head.as_value())
-        m.d.comb += [Assume(lane.arrived == arrived), Assume(~lane.granted | lane.asking)]
+        sent = self.count(m, lane.i, "sent")
+        received = self.count(m, lane.o, "received")
+        m.d.comb += [
+            Assume(~lane.i.valid | (data.View(self.layout, lane.i.payload).address.row == sent)),
+            Assert(~lane.o.valid | (lane.o.payload == received)),
+            Assert((sent == received) | lane.o.valid | Cat(port.asking for port in lane.ports).any()),
+        ]
+        for n, port in enumerate(lane.ports):
+            arrived = Signal(lane.word, name=f"arrived_{n}")
+            with m.If(port.granted):
+                m.d.sync += arrived.eq(port.head.address.row)
+            m.d.comb += [Assume(port.arrived == arrived), Assume(~port.granted | port.asking)]
+            for other in lane.ports[:n]:
+                overtaken = other.asking & ~other.granted & (other.head.address.row < port.head.address.row)
+                m.d.comb += [Cover(port.granted & overtaken), Cover(port.granted & other.granted)]
 
-    def number(self, m: Module, stream, name: str, assume: bool) -> None:
-        """All words of a stream are numbered in order."""
-        count = Signal(len(data.View(self.layout, stream.payload).address.row), name=name)
+    def count(self, m: Module, stream, name: str) -> Signal:
+        """How many words of a stream there were, with as many bits as a row has."""
+        count = Signal(self.component.word, name=name)
         with m.If(stream.valid & stream.ready):
             m.d.sync += count.eq(count + 1)
-        numbered = ~stream.valid | (data.View(self.layout, stream.payload).address.row == count)
-        m.d.comb += Assume(numbered) if assume else Assert(numbered)
+        return count

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal, Value, signed
+import dataclasses
+from collections.abc import Sequence
+
+from amaranth.hdl import Assert, Assume, C, Cat, Cover, Module, Signal, Value, signed
 from amaranth.lib import data
 
 from golden.config import DIGIT_BITS, DIGIT_MAX, DIGIT_MIN, Config, signed_bits
-from rtl.multiplier import Multiplier, Product, fields
+from rtl.adders import Term
+from rtl.multiplier import Multiplier
+from rtl.reader import Product
 from rtl.table_styles import STYLES
+from rtl.tables import fields
 from sim.properties.harness import Harness
 
 
@@ -21,13 +27,13 @@ def multiple(m: Module, operand: Value, digit: Value) -> Signal:
     return result
 
 
-class EveryProduct(Harness):
-    """A reader's addends sum up to the products, for every operand and every digit."""
+class Read(Harness):
+    """One reader of one table, filled with operands that can be anything but the least two's complement number."""
 
-    def __init__(self, style: str, bits: int) -> None:
+    def __init__(self, style: str, bits: int, inverted: bool) -> None:
         self.style, self.bits = STYLES[style], bits
-        self.operands = [Signal(signed(self.bits), name=f"operand_{n}") for n in range(self.style.span)]
-        super().__init__(Product(self.style, self.bits))
+        self.operands = [Signal(signed(bits), name=f"operand_{n}") for n in range(self.style.span)]
+        super().__init__(Product(self.style, bits, inverted))
 
     @property
     def inputs(self) -> list[Signal]:
@@ -38,15 +44,73 @@ class EveryProduct(Harness):
         for entry, contents in zip(fields(product.entries), self.style.fill(self.operands), strict=True):
             filled = Signal.like(entry)
             m.d.comb += [filled.eq(contents), Assume(entry == filled)]
+        # Alignment and softmax see to that.
+        m.d.comb += [Assume(operand != self.least) for operand in self.operands]
+
+    @property
+    def least(self) -> int:
+        """The least two's complement number."""
+        return -(1 << (self.bits - 1))
+
+
+class EveryProduct(Read):
+    """A reader's terms sum up to the products, for every operand and every digit."""
+
+    def properties(self, m: Module) -> None:
+        super().properties(m)
+        product, style = self.component, self.style
         multiples = [multiple(m, *pair) for pair in zip(self.operands, product.digits, strict=True)]
-        total = sum(fields(product.addends), Value.cast(self.style.offset))
-        least = -(1 << (self.bits - 1))
-        # No operand is the least two's complement number: alignment and softmax see to that.
-        m.d.comb += [Assume(operand != least) for operand in self.operands]
+        total = weighted(product.terms) + product.offset + style.bias * sum(self.operands, Value.cast(0))
         m.d.comb += [
-            Assert(total == sum(multiples, Value.cast(0))),
-            Cover(multiples[0] == (least + 1) * DIGIT_MIN),
+            Assert(total == sum(multiples, Value.cast(0)) << int(style.halved)),
+            Cover(multiples[0] == (self.least + 1) * DIGIT_MIN),
         ]
+
+
+class EveryPlane(Read):
+    """The terms of each bit plane sum up to that plane's share of the products.
+
+    Where a table joins operands, solvers do not get through `EveryProduct` at full width. A digit is the sum of its
+    bits by their weights, so that the claims on the planes together are the claim on the products.
+    """
+
+    def properties(self, m: Module) -> None:
+        super().properties(m)
+        product = self.component
+        offsets = 0
+        for plane in range(DIGIT_BITS):
+            terms = [dataclasses.replace(term, shift=0) for term in product.terms if term.shift == plane]
+            offset = sum(1 if not term.negative else -1 for term in terms) if product.inverted else 0
+            offsets += offset << plane
+            share = self.share(m, Cat(digit[plane] for digit in product.digits))
+            m.d.comb += Assert(weighted(terms) + offset == (-share if plane == DIGIT_BITS - 1 else share))
+        m.d.comb += Assert(C(offsets == product.offset))
+        m.d.comb += Cover(Value.cast(product.digits).all() & (self.operands[0] == self.least + 1))
+
+    def share(self, m: Module, bits: Value) -> Signal:
+        """What the operands come to whose bits are 1, less the others where the style works with factors of 1 and -1.
+
+        A sum for each case, as solvers find those easier than a sum of choices.
+        """
+        share = Signal(signed(self.bits + len(bits)))
+        with m.Switch(bits):
+            for case in range(1 << len(bits)):
+                factors = [1 if case >> n & 1 else -1 if self.style.halved else 0 for n in range(len(bits))]
+                sign = factors[0] or 1  # as the entries have it: the first operand counts positively
+                total = Value.cast(0)
+                for operand, factor in zip(self.operands, factors, strict=True):
+                    total = total + operand * (factor * sign)
+                with m.Case(case):
+                    m.d.comb += share.eq(total * sign)
+        return share
+
+
+def weighted(terms: Sequence[Term]) -> Value:
+    """The sum of the terms."""
+    total = Value.cast(0)
+    for term in terms:
+        total = total - (term.value << term.shift) if term.negative else total + (term.value << term.shift)
+    return total
 
 
 class TableSwitch(Harness):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from golden.config import ADDERS, TABLE_STYLES
 from golden.presets import preset
 from sim.simulate import simulate
 
@@ -32,24 +33,30 @@ NARROW = {
 WIDE = {"query_bits": 18, "prob_bits": 18, "scale_bits": 8, "score_integer_bits": 12, "score_fraction_bits": 12}
 VARIATIONS: dict[str, dict[str, Any]] = {
     "tiny": {},
-    "pairs": {"table": "pairs"},
-    "full": {"table": "full"},
+    **{f"{style}-{adder}": {"table": style, "adder": adder} for style in TABLE_STYLES for adder in ADDERS},
     "narrow": NARROW,
     "wide": WIDE,
     "bf16": {"float_format": "bf16"},
     "bf16-narrow": {"float_format": "bf16", **NARROW},
     "two-digits": {"digits": 2},
     "head-48": {"head_dim": 48},
-    "fanin-2": {"tree_fanin": 2},
+    "fanin-2": {"tree_fanin": 2, "table": "odd", "adder": "carry"},
     # An odd fan-in joins whole pairs only: the tree is deeper than that of single operands.
-    "pairs-fanin-3": {"table": "pairs", "head_dim": 64, "tree_fanin": 3},
-    "lanes-8": {"lanes": 8, "tree_fanin": 2, "table": "pairs"},
+    "pairs-fanin-3": {"head_dim": 64, "tree_fanin": 3},
+    "lanes-8": {"lanes": 8, "tree_fanin": 2},
     "one-chunk": {"lanes": 8, "tile": 8},
 }
 CASES = {
     "align": ("bf16-narrow", "wide"),
-    "key_multiplier": ("tiny", "pairs", "full", "wide", "bf16-narrow", "head-48", "fanin-2", "pairs-fanin-3"),
-    "value_multiplier": ("tiny", "pairs", "full", "wide", "narrow", "lanes-8"),
+    "key_multiplier": (
+        *(f"{style}-save" for style in TABLE_STYLES),
+        "wide",
+        "bf16-narrow",
+        "head-48",
+        "fanin-2",
+        "pairs-fanin-3",
+    ),
+    "value_multiplier": (*(f"{style}-carry" for style in TABLE_STYLES), "wide", "narrow", "lanes-8"),
     "score": ("tiny", "bf16", "narrow", "wide"),
     "softmax": ("tiny", "narrow", "wide", "lanes-8"),
     "accumulate": ("two-digits", "wide", "lanes-8"),

@@ -53,7 +53,9 @@ MUTANTS = (
     Mutant("no-rounding", "align", "rounded = (shifted + 1) >> 1", "rounded = shifted >> 1", "align"),
     Mutant("no-sign", "align", "Mux(element[-1], -magnitude, magnitude)", "magnitude", "align"),
     # Multipliers
-    Mutant("stale-table", "multiplier", "table.load.eq(load)", "table.load.eq(load & ~table_valid)", "key_multiplier"),
+    Mutant(
+        "stale-table", "multiplier", "tables.load.eq(load)", "tables.load.eq(load & ~table_valid)", "key_multiplier"
+    ),
     Mutant("codes-before-load", "multiplier", "eq(advance & table_valid)", "eq(advance)", "value_multiplier"),
     Mutant(
         "operand-overwritten",
@@ -76,7 +78,17 @@ MUTANTS = (
         "delay(m, advance, following_tag,",
         "key_multiplier",
     ),
-    Mutant("no-carry", "table_styles", "Cat(negative, C(0, 1)).as_signed()", "C(0, signed(2))", "key_multiplier"),
+    Mutant("no-carry", "table_styles", "Term(negative)]", "Term(C(0))]", "key_multiplier", "odd"),
+    Mutant("sign-extended-wrongly", "adders", "sign != term.negative", "term.negative", "key_multiplier", "signed"),
+    Mutant("carry-lost", "adders", "(self.a & self.b))", "C(0))", "value_multiplier", "pairs"),
+    Mutant(
+        "bias-not-loaded",
+        "tables",
+        "m.d.sync += held.eq(balanced_sum",
+        "m.d.comb += held.eq(balanced_sum",
+        "key_multiplier",
+        "signed",
+    ),
     Mutant("joint-entry", "table_styles", "return [a, b, a + b]", "return [a, b, a | b]", "value_multiplier", "pairs"),
     Mutant(
         "one-multiple-wrong",

@@ -35,6 +35,8 @@ from golden.presets import DEFAULT_PRESET, PRESETS, preset
         ("max_tokens", 63),
         ("table", "odds"),
         ("tree_fanin", 1),
+        ("adder", "ripple"),
+        ("request_window", 3),
         ("rotate", 1),
         ("top_mass", 0.0),
         ("top_floor", -0.1),
@@ -53,12 +55,6 @@ def test_every_field_is_checked() -> None:
     for field in dataclasses.fields(Config):
         with pytest.raises(ValueError, match=rf"config\.{field.name} = None: must be of type"):
             Config(**{field.name: None})  # type: ignore[arg-type]
-
-
-def test_pairs_need_an_even_number_of_lanes() -> None:
-    with pytest.raises(ValueError, match=r"config\.lanes = 3: must be even"):
-        Config(table="pairs", lanes=3, tile=63)
-    assert Config(table="odd", lanes=3, tile=63).lanes == 3
 
 
 def test_configurations_are_frozen() -> None:
