@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ _DESCRIBED = (
     "design -pop",
 )
 _MEMORY, _MEMORY_BITS = "$mem_v2", "memory bits"
+_LONGEST = re.compile(r"Longest topological path.*length=(\d+)")
 _LATCHES = ("$dlatch", "$adlatch", "$dlatchsr", "$sr")
 
 
@@ -66,8 +68,8 @@ class Target:
     dsps: tuple[str, ...]
 
 
-_ECP5 = "synth_ecp5 -top {top} -noflatten -nowidelut -latches info"  # info: we count them ourselves
-_XILINX = "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf"
+_ECP5 = "synth_ecp5 -top {top} -noflatten -nowidelut -latches info{dsp}"  # info: we count them ourselves
+_XILINX = "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf{dsp}"
 _XILINX_LUTRAMS = {
     f"RAM{size}X1{kind}": size * n // 64 for size in (64, 128, 256, 512) for kind, n in (("S", 1), ("D", 2))
 }
@@ -128,6 +130,8 @@ class Netlist:
     """multiplications as described, by constants too"""
     latches: int
     """latches as described"""
+    levels: int
+    """cells on the longest path between registers, if flattened"""
     seconds: float
     cells: Mapping[str, int] = dataclasses.field(repr=False)
     """cells of the target by type"""
@@ -141,7 +145,7 @@ class Netlist:
         }[stage]
 
 
-def commands(top: str, target: str, flatten: bool = False, boxes: tuple[str, ...] = ()) -> list[str]:
+def commands(top: str, target: str, flatten: bool = False, boxes: tuple[str, ...] = (), dsp: bool = True) -> list[str]:
     """The Yosys commands that map `top` from design.il; they write described.json, rams.json and mapped.json."""
     to = TARGETS[target]
     lines = [
@@ -156,16 +160,23 @@ def commands(top: str, target: str, flatten: bool = False, boxes: tuple[str, ...
         to.map_rams,
         f"tee -q -o rams.json stat -json * {_ROMS} %d",
         *to.map_rest,
+        "tee -q -o levels.txt ltp -noff",
         "blackbox =A:whitebox",
         "tee -q -o mapped.json stat -json",
     ]
-    return [line.replace("{top}", top) for line in lines]
+    return [line.replace("{top}", top).replace("{dsp}", "" if dsp else " -nodsp") for line in lines]
 
 
 def synthesize(
-    rtlil: str, top: str, target: str, *, flatten: bool = False, parts: Mapping[str, Netlist] | None = None
+    rtlil: str,
+    top: str,
+    target: str,
+    *,
+    flatten: bool = False,
+    parts: Mapping[str, Netlist] | None = None,
+    dsp: bool = True,
 ) -> Netlist:
-    """Map the module `top` of an RTLIL text to a target.
+    """Map the module `top` of an RTLIL text to a target; without `dsp`, multiplications become LUTs.
 
     Modules in `parts` are not mapped again: they count as what they are known to take. What Yosys refuses raises
     BuildFailed; without pyosys, ToolMissing.
@@ -175,7 +186,7 @@ def synthesize(
     parts, start = parts or {}, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "design.il").write_text(rtlil)
-        lines = "\n".join(commands(top, target, flatten, tuple(parts)))
+        lines = "\n".join(commands(top, target, flatten, tuple(parts), dsp))
         child = subprocess.run(
             [sys.executable, "-c", _CHILD], input=lines, cwd=folder, text=True, capture_output=True, check=False
         )
@@ -183,6 +194,7 @@ def synthesize(
             output = (child.stdout + child.stderr).splitlines()
             reason = next((line for line in output if "ERROR" in line), f"exit code {child.returncode}")
             raise BuildFailed(f"component {top!r}: Yosys failed: {reason}")
+        levels = _LONGEST.findall(Path(folder, "levels.txt").read_text())
         described, rams, mapped = (
             _totals(
                 json.loads(Path(folder, f"{stage}.json").read_text())["modules"],
@@ -203,6 +215,7 @@ def synthesize(
         register_rams=rams[_MEMORY],
         multipliers=described["$mul"],
         latches=sum(described[cell] for cell in _LATCHES),
+        levels=max(map(int, levels), default=0),
         seconds=round(time.monotonic() - start, 1),
         cells={cell: n for cell, n in sorted(mapped.items()) if n and cell != _MEMORY_BITS},
     )
