@@ -8,6 +8,8 @@ SEED ?= 1
 TRACES ?=
 HEADS ?=
 WAVES ?=
+PART ?=
+LIBERTY ?=
 ARGS ?=
 
 BIN := .venv/bin
@@ -47,8 +49,8 @@ lint: $(READY) ## lint the Verilog with Verilator, and the Python with Ruff and 
 prove: $(READY) ## prove properties of the components, each with a cover and a mutant
 	$(RUN)
 
-bench: $(READY) ## measure speed and memory of the golden model, the generator and the simulation
-	$(RUN)
+bench: $(READY) ## measure speed, throughput, and styles of tables; PART="arbiter styles" LIBERTY="file.lib ..."
+	$(RUN) $(PART:%=--part %) $(LIBERTY)
 
 readme: $(READY) ## write the measured parts of README.md from build/
 	$(BIN)/python -m scripts.$@

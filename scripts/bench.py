@@ -1,10 +1,12 @@
-"""`make bench`: speed and memory of the golden model, the generator, the simulation, and the arbiter's throughput."""
+"""`make bench`: speed of golden model, generator and simulation; throughput of the hardware; and styles of tables."""
 
 from __future__ import annotations
 
+import json
 import time
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,14 +18,19 @@ from golden.oracle import attend
 from golden.traces import Head, load
 from rtl.components import COMPONENTS
 from rtl.emit import to_verilog
+from scripts.bench_arbiter import bench_arbiter
 from scripts.cli import console, describe, main, with_preset
+from scripts.default_library import default_library
 from scripts.demo import SAMPLE, fitting
-from scripts.results import write_results
+from scripts.liberty import read
+from scripts.results import folder, write_results
+from scripts.style_report import draw, tables
+from scripts.styles import rows, targets, widths
 from sim.model import build
 from sim.simulate import simulate
 from sim.workload import workload
 
-ARBITER_PATTERN = "words_per_lane_cycle_"
+LEAST_PRODUCTS = 1_000_000
 
 
 def seconds(function: Callable[[], Any], runs: int = 3) -> float:
@@ -77,34 +84,65 @@ def bench_simulation(config: Config, head: Head) -> dict[str, Any]:
     return {"head": head.name, "tokens": len(head.q)} | {key: figures[key] for key in keys}
 
 
-def bench_arbiter(config: Config) -> list[dict[str, Any]]:
-    """Words per lane and cycle for every access pattern of the arbiter's bench."""
-    figures = simulate("arbiter", config)
-    found = {key: value for key, value in figures.items() if key.startswith(ARBITER_PATTERN)}
-    shape = {"lanes": config.lanes, "banks": config.banks, "request_depth": config.request_depth}
-    return [
-        {**shape, "pattern": key.removeprefix(ARBITER_PATTERN), "words_per_lane_cycle": value}
-        for key, value in found.items()
-    ]
+def bench_switching(config: Config) -> list[dict[str, Any]]:
+    """Both multipliers, tables switched at random times: a dot product a cycle from every reader, or it fails."""
+    keys = ("products", "table_switches", "dot_products_per_reader_cycle")
+    found = []
+    for component in ("key_multiplier", "value_multiplier"):
+        figures = simulate(component, config, inputs={"least_products": LEAST_PRODUCTS})
+        found.append({"component": component, "table": config.table} | {key: figures[key] for key in keys})
+    return found
+
+
+PARTS = ("golden", "generator", "arbiter", "switching", "simulation", "styles", "widths")
 
 
 @click.command()
 @with_preset
-def bench(name: str, config: Config) -> None:
-    """Measure a preset on the sample of the repository."""
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Only these; else all.")
+@click.option("--clock-ns", default=3.0, show_default=True, help="Delay that the faster netlists of cells must meet.")
+@click.argument("liberty", nargs=-1, type=click.Path(path_type=Path))
+def bench(name: str, config: Config, parts: tuple[str, ...], clock_ns: float, liberty: tuple[Path, ...]) -> None:
+    """Measure a preset on the sample of the repository; LIBERTY are cell libraries for the styles.
+
+    What an earlier run of the same configuration measured and this one does not is kept.
+    """
     console.print(describe(name, config))
     heads = [fitting(config, head) for head in load(SAMPLE)]
-    figures: dict[str, Any] = {}
-    for step, measure in {
-        "golden": lambda: [bench_golden(config, head) for head in heads],
-        "generator": lambda: bench_generator(config),
-        "arbiter": lambda: bench_arbiter(config),
-        "simulation": lambda: [bench_simulation(config, heads[0])],
-    }.items():
-        with console.status(f"measuring: {step}"):
-            figures[step] = measure()
-        console.print(rows_table(step, figures[step]))
-    console.print(f"results: {write_results('bench', name, config, figures)}")
+    figures = earlier(name, config)
+    with console.status("measuring") as status:
+
+        def told(text: str) -> None:
+            status.update(text)
+
+        measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
+            "golden": lambda: [bench_golden(config, head) for head in heads],
+            "generator": lambda: bench_generator(config),
+            "arbiter": lambda: bench_arbiter(told),
+            "switching": lambda: bench_switching(config),
+            "simulation": lambda: [bench_simulation(config, heads[0])],
+            "styles": lambda: rows(config, heads[0], targets(liberty, clock_ns), told),
+            "widths": lambda: widths(config, heads, read(liberty[0] if liberty else default_library()), told),
+        }
+        for part in parts or PARTS:
+            told(f"measuring: {part}")
+            figures[part] = measures[part]()
+            for table in tables(figures[part]) if part == "styles" else [rows_table(part, figures[part])]:
+                console.print(table)
+            path = write_results("bench", name, config, figures)
+    if "styles" in (parts or PARTS):
+        draw(figures["styles"], folder(name) / "styles.png")
+        console.print(f"picture: {folder(name) / 'styles.png'}")
+    console.print(f"results: {path}")
+
+
+def earlier(name: str, config: Config) -> dict[str, Any]:
+    """The parts that an earlier run of this configuration measured."""
+    path = folder(name) / "bench.json"
+    if not path.exists():
+        return {}
+    results = json.loads(path.read_text(encoding="utf-8"))
+    return {part: results[part] for part in PARTS if part in results} if results["config_hash"] == config.hash else {}
 
 
 def rows_table(title: str, rows: list[dict[str, Any]]) -> Table:
