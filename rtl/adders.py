@@ -114,7 +114,7 @@ class Rows:
     def stage(self, columns: Columns, height: int) -> Columns:
         """Columns of at most `height` bits."""
         rows: list[dict[int, tuple[Value, ...]]] = []  # of full adders, by their column
-        left: Columns = []
+        result: Columns = []
         carries = 0
         for column, bits in enumerate(columns):
             excess = len(bits) + carries - height
@@ -126,8 +126,7 @@ class Rows:
                     rows.append({})
                 rows[row][column] = (*bits[taken : taken + inputs], C(0))[:3]
                 taken += inputs
-            left.append(bits[taken:])
-        result = left
+            result.append(bits[taken:])
         for row in rows:
             for run in runs(row):
                 adders = CarrySave(len(run))

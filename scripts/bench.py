@@ -111,10 +111,7 @@ def bench(name: str, config: Config, parts: tuple[str, ...], clock_ns: float, li
     heads = [fitting(config, head) for head in load(SAMPLE)]
     figures = earlier(name, config)
     with console.status("measuring") as status:
-
-        def told(text: str) -> None:
-            status.update(text)
-
+        told = status.update
         measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
             "golden": lambda: [bench_golden(config, head) for head in heads],
             "generator": lambda: bench_generator(config),

@@ -10,12 +10,8 @@ Flip-flops have no enable: a multiplexer in front of them holds their value, and
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,34 +21,16 @@ from typing import Any
 
 from scripts.cell_library import Library
 from scripts.timing import arrival
+from scripts.yosys import reason, run_yosys
 from sim.gates import GENERIC
 from sim.model import BuildFailed
-from sim.tools import ToolMissing
-
-_CHILD = """
-import os, sys
-from pyosys import libyosys
-design = libyosys.Design()
-for line in sys.stdin:
-    commands = line.strip().split(" ; ")
-    if len(commands) > 1 and os.fork():
-        os.wait()
-        continue
-    for command in commands:
-        libyosys.run_pass(command, design)
-    if len(commands) > 1:
-        os._exit(0)
-"""
-"""Runs commands line by line. A line of several is an attempt: it leaves no trace but the files that it writes, also
-if it fails. An error in Yosys ends the process that it runs in; and ABC aborts on some libraries with some scripts.
-"""
 
 SCRIPTS: dict[str, str] = {
     "dch-nf": "strash; &get -n; &dch -f; &nf; &put",  # most often the best with full-adder cells
     "dch-amap": "strash; dch; amap",  # and this without
     "nf": "strash; &get -n; &nf -D {ps} -R 10 -F 10; &put",
 }
-"""Scripts of ABC by name; {ps} is the clock period."""
+"""Scripts of ABC by name; {ps} is the clock period. Each is an attempt: with some libraries ABC aborts on some."""
 SIZED = "; buffer -c -N 16; topo; upsize -D {ps}; dnsize -D {ps}"
 """What follows a script where its netlist is too slow otherwise: buffers, and larger or smaller cells."""
 _UNLIMITED_NS = 1000.0
@@ -151,7 +129,7 @@ def map_to_cells(
             for script in scripts:
                 (folder / f"{script}.abc").write_text((SCRIPTS[script] + sizing).format(ps=ps) + "\n")
             _write_adders(folder, rtlil, library)
-            log = _run_yosys(rtlil, top, [*_logic(rtlil, top), *_attempts(ways, scripts)], folder)
+            log = run_yosys(rtlil, top, [*_logic(rtlil, top), *_attempts(ways, scripts)], folder)
             found += [
                 _measured(_module(path, top), top, library, clock_ns, way, script + (" sized" if sizing else ""))
                 for way in ways
@@ -159,7 +137,7 @@ def map_to_cells(
                 if (path := folder / f"{way}.{script}.json").exists()
             ]
     if not found:
-        raise BuildFailed(f"component {top!r}: Yosys failed: {_reason(log)}")
+        raise BuildFailed(f"component {top!r}: Yosys failed: {reason(log) or 'it does not say why'}")
     met = [netlist for netlist in found if netlist.met]
     best = min(met, key=lambda n: n.area) if met else min(found, key=lambda n: n.delay_ns)
     return dataclasses.replace(
@@ -176,7 +154,7 @@ def rtlil_to_gates(rtlil: str, top: str) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as name:
         lines = [*_described(top), "techmap", "opt", "dfflegalize -cell $_DFF_P_ 01", "techmap", "opt_clean -purge"]
-        _run_yosys(rtlil, top, [*lines, "write_json gates.json"], Path(name))
+        run_yosys(rtlil, top, [*lines, "write_json gates.json"], Path(name))
         module = _module(Path(name, "gates.json"), top)
     unknown = {cell["type"] for cell in module["cells"].values()} - set(GENERIC)
     if unknown:
@@ -237,31 +215,6 @@ def _write_adders(folder: Path, rtlil: str, library: Library) -> None:
         connections = ", ".join(f".{p}({net})" for p, net in zip(pins, ("a", "b", "c", "sum", "carry"), strict=True))
         body = f"{library.full_adder.cell.name} adder({connections});"
         (folder / "cells.v").write_text(_MAPPED_ADDER.format(only_constant=0, body=body))
-
-
-def _run_yosys(rtlil: str, top: str, lines: Sequence[str], folder: Path) -> str:
-    """Runs the commands on a design, in a folder; returns the log."""
-    if importlib.util.find_spec("pyosys") is None:
-        raise ToolMissing("pyosys is not installed: pip install -e .[synth]")
-    (folder / "design.il").write_text(rtlil)
-    child = subprocess.run(
-        [sys.executable, "-c", _CHILD],
-        input="\n".join(["read_rtlil design.il", *lines]),
-        cwd=folder,
-        # Yosys keeps what ABC reads of a library among temporary files, by the library's path: here all have the same.
-        env=os.environ | {"TMPDIR": str(folder)},
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    log = child.stdout + child.stderr
-    if child.returncode:
-        raise BuildFailed(f"component {top!r}: Yosys failed: {_reason(log)}")
-    return log
-
-
-def _reason(log: str) -> str:
-    return next((line for line in log.splitlines() if "ERROR" in line), "it does not say why")
 
 
 def _module(path: Path, top: str) -> dict[str, Any]:

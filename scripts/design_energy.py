@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from golden.align import align
 from golden.config import DIGIT_BITS, Config
-from golden.digits import digits
+from golden.digits import codes_of, digits
 from golden.float_dot import fused_dot, multiply_add, to_float
 from golden.formats import FP16
 from golden.prepare import Prepared
@@ -84,10 +84,8 @@ class Run:
 
     def codes(self) -> tuple[NDArray[np.int64], list[int]]:
         """The codes in each cycle [cycles, DOT], and how the reader takes them: as digits, or as they are."""
-        each = digits(self.config, self.prepared.operands.key_codes)[: self.design.code_bits // DIGIT_BITS].astype(int)
-        value = np.zeros_like(each[0])
-        for digit in each:
-            value = (value << DIGIT_BITS) + digit
+        each = digits(self.config, self.prepared.operands.key_codes)[: self.design.code_bits // DIGIT_BITS]
+        value = codes_of(self.config, each).astype(np.int64)
         stored = np.zeros_like(value)
         for digit in each:
             stored = (stored << DIGIT_BITS) | (digit & ((1 << DIGIT_BITS) - 1))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ from scripts.design_costs import TOP, Cost, Target, cost
 from scripts.design_energy import Netlists, ProductEnergy, Run, product_energy
 from scripts.designs import CODE_BITS, DOT, FLOAT_BITS, READERS, WIDTHS, Design, designs, tabled
 from scripts.liberty import read
-from scripts.timing import wire_default
-from sim.gates import GENERIC
+from scripts.timing import loads, wire_default
+from sim.gates import GENERIC, Network
 
 FPGAS = ("ecp5", "xilinx")
 
@@ -51,9 +51,9 @@ def targets(libraries: Sequence[Path], clock_ns: float) -> list[Target]:
     return found
 
 
-def every(config: Config, target: Target) -> Iterator[Design]:
+def every(config: Config, target: Target) -> list[Design]:
     """The designs that a target can have."""
-    yield from designs(config, ram=bool(target.fpga))
+    return designs(config, ram=bool(target.fpga))
 
 
 def key(design: Design, part: str, target: Target) -> tuple[str, int, int, str, str]:
@@ -72,15 +72,16 @@ def all_costs(wanted: list[tuple[Design, Target]], told: Callable[[str], None]) 
     return found
 
 
+def part_area(design: Design, parts: Mapping[str, Cost], readers: int) -> float:
+    """What the parts of a design take for each product, the shared ones divided among the readers."""
+    return sum(parts[part.name].area / (part.products * (readers if part.shared else 1)) for part in design.parts)
+
+
 def buffers(library: Library, netlists: dict[str, dict[str, Any]], readers: int) -> float:
     """um^2 of the buffers that bring a table's entries to all readers, none loaded beyond what the library allows."""
-    ports = netlists["reader"]["ports"]
-    pins = {net: 0.0 for port in ("entries", "bias") if port in ports for net in ports[port]["bits"]}
-    for cell in netlists["reader"]["cells"].values():
-        kind = library.cells[cell["type"]]
-        for pin, (net, *_) in cell["connections"].items():
-            if net in pins and kind.pins[pin].direction == "input":
-                pins[net] += kind.pins[pin].capacitance + wire_default(library)
+    reader = Network(netlists["reader"], library.gates)
+    load = loads(reader, library, wire_default(library), 0.0)
+    entries = [load.get(net, 0.0) for port in ("entries", "bias") for net in reader.ports.get(port, [])]
     sized = [
         (cell.area, limit)
         for cell in library.buffers
@@ -88,7 +89,7 @@ def buffers(library: Library, netlists: dict[str, dict[str, Any]], readers: int)
         if (limit := pin.max_capacitance) and pin.direction == "output"
     ]
     area, limit = min(sized, key=lambda one: one[0] / one[1])
-    return sum(area * math.ceil(load * readers / limit) for load in pins.values() if readers > 1)
+    return sum(area * math.ceil(one * readers / limit) for one in entries if readers > 1)
 
 
 def gates(design: Design) -> Netlists:
@@ -128,7 +129,7 @@ def design_rows(
     """One design on one target, by the number of readers; `known` are the energies of netlists seen before."""
     parts = {part.name: costs[key(design, part.name, target)] for part in design.parts}
     for readers in READERS:
-        area = sum(parts[part.name].area / (part.products * (readers if part.shared else 1)) for part in design.parts)
+        area = part_area(design, parts, readers)
         spent = None
         if target.library:
             netlists = {name: one.netlist or {} for name, one in parts.items()}
@@ -160,14 +161,15 @@ def design_rows(
 def compare(row: dict[str, Any], found: list[dict[str, Any]]) -> None:
     """Adds the ratios to the baselines on the same target, with the same codes and as many readers."""
     for name, style in {"multiplier": "multiply", "booth": "booth", "fp16_mac": "fp16_mac"}.items():
-        bits = FLOAT_BITS if style == "fp16_mac" or row["code_bits"] == FLOAT_BITS else row["code_bits"]
+        own_bits = CODE_BITS[0] if row["code_bits"] == FLOAT_BITS else row["code_bits"]
+        bits = FLOAT_BITS if style == "fp16_mac" else own_bits
         same = [
             other
             for other in found
             if other["style"] == style
             and other["target"] == row["target"]
             and other["readers"] == row["readers"]
-            and other["code_bits"] == (CODE_BITS[0] if style != "fp16_mac" and bits == FLOAT_BITS else bits)
+            and other["code_bits"] == bits
         ]
         for ratio, figure in {
             f"ratio_to_{name}": "area_per_product",
@@ -186,10 +188,7 @@ def widths(config: Config, heads: list[Head], library: Library, told: Callable[[
     found = []
     for design in wanted:
         for readers in (READERS[-3], READERS[-1]):
-            area = sum(
-                costs[key(design, part.name, target)].area / (part.products * (readers if part.shared else 1))
-                for part in design.parts
-            )
+            parts = {part.name: costs[key(design, part.name, target)] for part in design.parts}
             query, prob = zip(*errors[design.operand_bits], strict=True)
             found.append(
                 {
@@ -197,7 +196,7 @@ def widths(config: Config, heads: list[Head], library: Library, told: Callable[[
                     "style": design.style,
                     "readers": readers,
                     "target": target.name,
-                    "area_per_product": area,
+                    "area_per_product": part_area(design, parts, readers),
                     "query_error": max(query),
                     "prob_error": max(prob),
                 }

@@ -15,13 +15,14 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,18 @@ from sim.model import BuildFailed
 from sim.tools import ToolMissing
 
 _CHILD = """
-import sys
+import os, sys
 from pyosys import libyosys
 design = libyosys.Design()
 for line in sys.stdin:
-    libyosys.run_pass(line.strip(), design)
+    commands = line.strip().split(" ; ")
+    if len(commands) > 1 and os.fork():
+        os.wait()
+        continue
+    for command in commands:
+        libyosys.run_pass(command, design)
+    if len(commands) > 1:
+        os._exit(0)
 """
 """An error in Yosys ends the process that it runs in, so it gets one of its own."""
 
@@ -146,10 +154,9 @@ class Netlist:
 
 
 def commands(top: str, target: str, flatten: bool = False, boxes: tuple[str, ...] = (), dsp: bool = True) -> list[str]:
-    """The Yosys commands that map `top` from design.il; they write described.json, rams.json and mapped.json."""
+    """The Yosys commands that map `top` of the design; they write described.json, rams.json and mapped.json."""
     to = TARGETS[target]
     lines = [
-        "read_rtlil design.il",
         *(f"blackbox {name}" for name in boxes),
         "hierarchy -check -top {top}",
         "proc",
@@ -167,6 +174,36 @@ def commands(top: str, target: str, flatten: bool = False, boxes: tuple[str, ...
     return [line.replace("{top}", top).replace("{dsp}", "" if dsp else " -nodsp") for line in lines]
 
 
+def run_yosys(rtlil: str, top: str, lines: Iterable[str], folder: Path) -> str:
+    """Reads an RTLIL text and runs commands on it, line by line, in a folder; returns the log.
+
+    A line of several commands, apart by " ; ", is an attempt: it leaves no trace but the files that it writes, also if
+    it fails. Any other failure raises BuildFailed naming `top`; without pyosys, ToolMissing.
+    """
+    if importlib.util.find_spec("pyosys") is None:
+        raise ToolMissing("pyosys is not installed: pip install -e .[synth]")
+    (folder / "design.il").write_text(rtlil)
+    child = subprocess.run(
+        [sys.executable, "-c", _CHILD],
+        input="\n".join(["read_rtlil design.il", *lines]),
+        cwd=folder,
+        # Yosys keeps what ABC reads of a library among temporary files, by the library's path: here all have the same.
+        env=os.environ | {"TMPDIR": str(folder)},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    log = child.stdout + child.stderr
+    if child.returncode:
+        raise BuildFailed(f"component {top!r}: Yosys failed: {reason(log) or f'exit code {child.returncode}'}")
+    return log
+
+
+def reason(log: str) -> str:
+    """The first error in a log of Yosys, or nothing."""
+    return next((line for line in log.splitlines() if "ERROR" in line), "")
+
+
 def synthesize(
     rtlil: str,
     top: str,
@@ -181,19 +218,9 @@ def synthesize(
     Modules in `parts` are not mapped again: they count as what they are known to take. What Yosys refuses raises
     BuildFailed; without pyosys, ToolMissing.
     """
-    if importlib.util.find_spec("pyosys") is None:
-        raise ToolMissing("pyosys is not installed: pip install -e .[synth]")
     parts, start = parts or {}, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "design.il").write_text(rtlil)
-        lines = "\n".join(commands(top, target, flatten, tuple(parts), dsp))
-        child = subprocess.run(
-            [sys.executable, "-c", _CHILD], input=lines, cwd=folder, text=True, capture_output=True, check=False
-        )
-        if child.returncode:
-            output = (child.stdout + child.stderr).splitlines()
-            reason = next((line for line in output if "ERROR" in line), f"exit code {child.returncode}")
-            raise BuildFailed(f"component {top!r}: Yosys failed: {reason}")
+        run_yosys(rtlil, top, commands(top, target, flatten, tuple(parts), dsp), Path(folder))
         levels = _LONGEST.findall(Path(folder, "levels.txt").read_text())
         described, rams, mapped = (
             _totals(

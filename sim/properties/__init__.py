@@ -71,6 +71,13 @@ def products(style: str, mutant: Edit, inverted: bool = False) -> Property:
     return Property(name, "multiplier", lambda: claim(style, bits, inverted), 1, mutant, 1)
 
 
+def whole_products(style: str, mutant: Edit) -> Property:
+    """Products of a style that joins operands, as whole digits of narrow operands."""
+    return Property(
+        f"{style}_whole_products", "multiplier", lambda: EveryProduct(style, NARROW_BITS, inverted=False), 1, mutant, 1
+    )
+
+
 def switch(style: str) -> Property:
     """Switching of tables of one style."""
     config = dataclasses.replace(CONFIG, table=style)
@@ -120,19 +127,10 @@ PROPERTIES: tuple[Property, ...] = (
         products(style, Edit("table_styles", "first if plane == DIGIT_BITS - 1 else ~first", "~first"))
         for style in ("half_pairs", "half_triples", "half_quads")
     ),
-    *(
-        Property(
-            f"{style}_whole_products",
-            "multiplier",
-            lambda style=style: EveryProduct(style, NARROW_BITS, inverted=False),
-            1,
-            Edit("table_styles", "terms.append(Term(chosen, plane,", "terms.append(Term(chosen, plane & 1,")
-            if style == "pairs"
-            else Edit("table_styles", "~first), plane)", "~first), plane & 1)"),
-            1,
-        )
-        for style in ("pairs", "half_pairs")
+    whole_products(
+        "pairs", Edit("table_styles", "terms.append(Term(chosen, plane,", "terms.append(Term(chosen, plane & 1,")
     ),
+    whole_products("half_pairs", Edit("table_styles", "~first), plane)", "~first), plane & 1)")),
     *(switch(style) for style in ("odd", "full", "signed", "pairs", "half_pairs")),
     Property(
         "fork_streams",

@@ -15,7 +15,7 @@ from amaranth.lib.wiring import Component, In, Out
 from rtl.adders import CarrySave, Term, save_sum
 from rtl.emit import to_rtlil
 from rtl.library import Named
-from scripts import cells
+from scripts import yosys
 from scripts.cell_library import Library
 from scripts.cells import ADDERS, SCRIPTS, CellNetlist, map_to_cells, rtlil_to_gates
 from scripts.energy import energy
@@ -199,7 +199,7 @@ def test_what_fails_is_left_out_unless_all_does(library: Library, monkeypatch: p
         map_to_cells(RTLIL["adder"], "adder", library, scripts=["wrong"])
     with pytest.raises(BuildFailed, match="component 'top': Yosys failed: ERROR"):
         rtlil_to_gates("nonsense", "top")
-    monkeypatch.setattr(cells.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(yosys.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ToolMissing, match=r"pip install -e \.\[synth\]"):
         rtlil_to_gates("", "top")
 
