@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,52 +22,53 @@ class Align(wiring.Component):
     latency = 2
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        self.config, self.form = config, FORMATS[config.float_format]
         super().__init__(
             {"i": In(stream.Signature(layouts.query(config))), "o": Out(stream.Signature(layouts.aligned(config)))}
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        config, form = self.config, FORMATS[self.config.float_format]
         advance = flow(m, self.i.valid, self.o, self.latency)
         m.d.comb += self.i.ready.eq(advance)
 
-        fields = [Signal(form.exponent_bits, name=f"field_{n}") for n in range(config.head_dim)]
-        owns = [Signal(form.exponent_bits, name=f"own_{n}") for n in range(config.head_dim)]
-        for n, (field, own) in enumerate(zip(fields, owns, strict=True)):
-            m.d.comb += field.eq(self.i.payload.elements[n][form.fraction_bits : -1])
-            m.d.comb += own.eq(Mux(field == 0, 1, field))
-        exponent = delay(m, advance, largest(owns), 1, "exponent")
+        exponent = delay(m, advance, largest([self.own(element) for element in self.i.payload.elements]), 1, "exponent")
         held = delay(m, advance, self.i.payload, 1, "held")
-
-        mantissas = []
-        for n in range(config.head_dim):
-            own = delay(m, advance, owns[n], 1, f"own_{n}")
-            mantissas.append(self.mantissa(m, n, held.elements[n], own, exponent))
+        mantissas = [self.mantissa(m, n, element, exponent) for n, element in enumerate(held.elements)]
         out = self.o.payload
         with m.If(advance):
             m.d.sync += [
                 *(out.mantissa[n].eq(mantissa) for n, mantissa in enumerate(mantissas)),
                 out.tag.exponent.eq(exponent),
-                out.tag.info.invalid.eq(exponent == form.exponent_max),
+                out.tag.info.invalid.eq(exponent == self.form.exponent_max),
                 out.tag.info.output_exponent.eq(held.output_exponent),
                 out.last.eq(held.last),
             ]
         return m
 
-    def mantissa(self, m: Module, n: int, element: Value, own: Value, exponent: Value) -> Value:
+    def own(self, element: Value) -> Value:
+        """The exponent of an element: the field, but that of subnormal numbers is 1."""
+        field = element[self.form.fraction_bits : -1]
+        return Cat(field[0] | ~field.any(), field[1:])
+
+    def mantissa(self, m: Module, n: int, element: Value, exponent: Value) -> Value:
         """One significand, shifted to the shared exponent and rounded, with its sign."""
-        config, form = self.config, FORMATS[self.config.float_format]
-        hidden = element[form.fraction_bits : -1].any()
-        significand = Cat(element[: form.fraction_bits], hidden)
+        bits, form = self.config.query_bits, self.form
+        significand = Cat(element[: form.fraction_bits], element[form.fraction_bits : -1].any())
         # One bit below the result decides the rounding; a narrow mantissa drops further bits of the significand.
-        spare = config.query_bits - form.significand_bits
-        distance = Signal(range(config.query_bits + 2), name=f"distance_{n}")
-        m.d.comb += distance.eq(Mux(exponent - own > config.query_bits, config.query_bits + 1, exponent - own))
+        spare = bits - form.significand_bits
+        behind = Signal(form.exponent_bits, name=f"behind_{n}")
+        distance = Signal(bits.bit_length(), name=f"distance_{n}")
+        shifted = Signal(bits, name=f"shifted_{n}")
         widened = significand << spare if spare > 0 else significand
-        shifted = (widened >> distance) >> max(0, -spare)
-        rounded = (shifted + 1) >> 1
-        magnitude = Signal(config.query_bits - 1, name=f"magnitude_{n}")
-        m.d.comb += magnitude.eq(Mux(rounded > config.query_max, config.query_max, rounded))
-        return Mux(element[-1], -magnitude, magnitude)
+        m.d.comb += [
+            behind.eq(exponent - self.own(element)),
+            # Ones throughout shift everything out.
+            distance.eq(behind | behind[len(distance) :].any().replicate(len(distance))),
+            shifted.eq((widened >> distance) >> max(0, -spare)),
+        ]
+        half, kept, sign = shifted[0], shifted[1:], element[-1]
+        # Only a significand that does not fit can round beyond the largest magnitude. It then is not rounded.
+        up = half if spare > 0 else half & ~kept.all()
+        # A single adder rounds and negates: -(kept + up) = ~kept + (1 - up).
+        return Cat(kept ^ sign.replicate(len(kept)), sign).as_signed() + (up ^ sign)

@@ -1,15 +1,13 @@
 """The buffered LUT multiplier: tables of one operand vector, read by many vectors of 4-bit digits.
 
  operand                    digits of reader 0 .. readers-1
-    |                            |
-[ next ]                         |
     | fill: a few adders         |
 [ table ] --- entries --> (select)-(add)-[ ]-(add)-[ ] --> dot products
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Module, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,12 +25,13 @@ class Multiplier(wiring.Component):
 
     Streams
     -------
-    operand : signed mantissas [operands] and a tag. Accepted into `next` while the current table is read.
+    operand : signed mantissas [operands] and a tag. Waits while the current table is read: the register that it comes
+        from is the other half of the double buffer.
     codes : digits [readers][operands], `last` (the table's last use) and a tag.
     product : dot [readers], both tags. Latency `latency` cycles.
 
-    One beat of codes per cycle; switching tables costs no cycle, provided the next operand came two cycles before
-    its first codes. Exact: golden.multiplier.multiply.
+    One beat of codes per cycle; switching tables costs no cycle, provided the next operand came a cycle before its
+    first codes. Exact: golden.multiplier.multiply.
     """
 
     def __init__(
@@ -67,28 +66,26 @@ class Multiplier(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        following_valid, table_valid = Signal(), Signal()
-        following_tag = Signal(self.operand_tag, reset_less=True)
+        table_valid = Signal()
         table_tag = Signal(self.operand_tag, reset_less=True)
 
-        codes_taken, load = Signal(), Signal()
+        codes_taken, free, load = Signal(), Signal(), Signal()
         advance = flow(m, codes_taken, self.product, self.latency)
         m.d.comb += [
             self.codes.ready.eq(advance & table_valid),
             codes_taken.eq(self.codes.valid & self.codes.ready),
-            load.eq(following_valid & (~table_valid | (codes_taken & self.codes.payload.last))),
-            self.operand.ready.eq(~following_valid | load),
+            free.eq(~table_valid | (codes_taken & self.codes.payload.last)),
+            load.eq(self.operand.valid & free),
+            self.operand.ready.eq(free),
         ]
-        with m.If(self.operand.ready):
-            m.d.sync += [following_valid.eq(self.operand.valid), following_tag.eq(self.operand.payload.tag)]
+        with m.If(free):
+            m.d.sync += table_valid.eq(self.operand.valid)
         with m.If(load):
-            m.d.sync += table_tag.eq(following_tag)
-        m.d.sync += table_valid.eq(Mux(codes_taken & self.codes.payload.last, load, table_valid | load))
+            m.d.sync += table_tag.eq(self.operand.payload.tag)
 
         tables = Tables(self.style, self.operands, self.operand_bits)
         m.submodules.tables = Named(tables, f"tables_{self.operands}x{self.operand_bits}")
         m.d.comb += [
-            tables.take.eq(self.operand.ready),
             tables.load.eq(load),
             tables.operands.eq(self.operand.payload.mantissa),
         ]

@@ -1,4 +1,4 @@
-"""The buffered tables of an operand vector: the next operands are stored while the present tables are read."""
+"""The buffered tables of an operand vector: filled at once, while the next operands already wait in front of them."""
 
 from __future__ import annotations
 
@@ -31,16 +31,12 @@ def fields(view) -> list[Value]:
 
 
 class Table(wiring.Component):
-    """One table and its double buffer: `take` stores the next operands, `load` fills the table from the stored ones.
-
-    `total`, which styles with a bias have, is the sum of the stored operands.
-    """
+    """One table: `load` fills it from the operands. `total`, which styles with a bias have, is the sum of these."""
 
     def __init__(self, style: TableStyle, operand_bits: int) -> None:
         self.style, self.operand_bits = style, operand_bits
         super().__init__(
             {
-                "take": In(1),
                 "load": In(1),
                 "operands": In(data.ArrayLayout(signed(operand_bits), style.span)),
                 "entries": Out(entries_layout(style, operand_bits)),
@@ -50,19 +46,15 @@ class Table(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        following = [
-            Signal(signed(self.operand_bits), name=f"next_{n}", reset_less=True) for n in range(self.style.span)
-        ]
+        operands = list(self.operands)
         held = Signal.like(self.entries, name="held", reset_less=True)
-        with m.If(self.take):
-            m.d.sync += [stored.eq(operand) for stored, operand in zip(following, self.operands, strict=True)]
         with m.If(self.load):
             m.d.sync += [
-                entry.eq(multiple) for entry, multiple in zip(fields(held), self.style.fill(following), strict=True)
+                entry.eq(multiple) for entry, multiple in zip(fields(held), self.style.fill(operands), strict=True)
             ]
         m.d.comb += self.entries.eq(held)
         if self.style.bias:
-            m.d.comb += self.total.eq(balanced_sum(following))
+            m.d.comb += self.total.eq(balanced_sum(operands))
         return m
 
 
@@ -76,7 +68,6 @@ class Tables(wiring.Component):
         self.style, self.operand_bits, self.count = style, operand_bits, -(-operands // style.span)
         super().__init__(
             {
-                "take": In(1),
                 "load": In(1),
                 "operands": In(data.ArrayLayout(signed(operand_bits), operands)),
                 "entries": Out(data.ArrayLayout(entries_layout(style, operand_bits), self.count)),
@@ -91,7 +82,6 @@ class Tables(wiring.Component):
         for n, table in enumerate(tables):
             m.submodules[f"table_{n}"] = Named(table, f"table_{self.operand_bits}")
             m.d.comb += [
-                table.take.eq(self.take),
                 table.load.eq(self.load),
                 *(table.operands[k].eq(part) for k, part in enumerate(given[n * self.style.span :][: self.style.span])),
                 Value.cast(self.entries[n]).eq(table.entries),

@@ -4,7 +4,8 @@ Full adders, those of modules `carry_save_<width>` (inputs a, b and c, outputs s
 are made of, become what the library has for them, which ABC can neither find nor change, or gates for ABC to map. Both
 are tried, and each with several scripts of ABC, none of which is best for everything.
 
-Flip-flops have no enable: a multiplexer in front of them holds their value, and clocks are never gated.
+Flip-flops have no enable: a multiplexer in front of them holds their value, and clocks are never gated. No cell drives
+more than the library allows: see scripts.buffers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.buffers import buffer
 from scripts.cell_library import Library
 from scripts.timing import arrival
 from scripts.yosys import reason, run_yosys
@@ -232,10 +234,11 @@ def _module(path: Path, top: str) -> dict[str, Any]:
 def _measured(
     module: dict[str, Any], top: str, library: Library, clock_ns: float | None, adders: str, script: str
 ) -> CellNetlist:
-    cells = Counter(cell["type"] for cell in module["cells"].values())
-    unknown = set(cells) - set(library.gates)
+    unknown = {cell["type"] for cell in module["cells"].values()} - set(library.gates)
     if unknown:
         raise BuildFailed(f"component {top!r}: {library.name} has no cell for {', '.join(sorted(unknown))}")
+    buffer(module, library)
+    cells = Counter(cell["type"] for cell in module["cells"].values())
     timing = arrival(module, library)
     return CellNetlist(
         name=top,

@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import threading
+from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rtl.emit import to_rtlil
 from rtl.files import write_text
-from scripts import cells, timing, yosys
+from scripts import buffers, cells, timing, yosys
 from scripts.cell_library import Library
 from scripts.cells import ADDERS, SCRIPTS, map_to_cells
 from scripts.designs import Part
@@ -23,6 +25,8 @@ from scripts.results import BUILD
 
 MAPPED = BUILD / "mapped"
 TOP = "part"
+_LOCKS: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+"""Designs have parts in common, each of which is mapped once, by whoever comes first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,15 +70,16 @@ def cost(part: Part, target: Target) -> Cost:
     """Map a part to a target, or look up what that gave before."""
     rtlil = to_rtlil(part.component(target.adder), TOP)
     path = MAPPED / f"{_key(rtlil, target)}.json"
-    if path.exists():
-        return Cost(**json.loads(path.read_text(encoding="utf-8")))
-    if target.clock_ns is not None:
-        smallest = cost(part, dataclasses.replace(target, clock_ns=None))
-        if smallest.delay <= target.clock_ns:
-            return smallest
-    found = _on_fpga(rtlil, target) if target.fpga else _in_cells(rtlil, target)
-    write_text(path, json.dumps(dataclasses.asdict(found)))
-    return found
+    with _LOCKS[path]:
+        if path.exists():
+            return Cost(**json.loads(path.read_text(encoding="utf-8")))
+        if target.clock_ns is not None:
+            smallest = cost(part, dataclasses.replace(target, clock_ns=None))
+            if smallest.delay <= target.clock_ns:
+                return smallest
+        found = _on_fpga(rtlil, target) if target.fpga else _in_cells(rtlil, target)
+        write_text(path, json.dumps(dataclasses.asdict(found)))
+        return found
 
 
 def _on_fpga(rtlil: str, target: Target) -> Cost:
@@ -92,7 +97,7 @@ def _in_cells(rtlil: str, target: Target) -> Cost:
 def _key(rtlil: str, target: Target) -> str:
     """All that the outcome depends on."""
     library = target.library.path.read_text(encoding="utf-8") if target.library else ""
-    flows = [Path(module.__file__ or "").read_text(encoding="utf-8") for module in (cells, timing, yosys)]
+    flows = [Path(module.__file__ or "").read_text(encoding="utf-8") for module in (buffers, cells, timing, yosys)]
     clock = None if target.clock_ns is None else float(target.clock_ns)
     told = (rtlil, target.fpga, library, clock, target.quick, version("pyosys"), *flows)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:24]

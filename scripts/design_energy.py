@@ -19,13 +19,14 @@ from golden.digits import codes_of, digits
 from golden.float_dot import fused_dot, multiply_add, to_float
 from golden.formats import FP16
 from golden.prepare import Prepared
+from rtl.align import Align
 from scripts.cell_library import Library
 from scripts.designs import DOT, FLOAT_BITS, INT8_BITS, KEPT_BITS, Design
 from scripts.energy import energy
 from sim.gates import Gate, evaluate, toggles
 
 CYCLES = 320
-FILL = 2
+FILL = 1
 """Cycles from an operand to its table."""
 
 Netlists = Mapping[str, tuple[dict[str, Any], Mapping[str, Gate]]]
@@ -92,20 +93,17 @@ class Run:
         whole = self.design.digits == 1
         return value[self.key], pack((value if whole else stored)[self.key], self.design.code_bits)
 
-    def filling(self, rows: NDArray[Any], bits: int) -> dict[str, list[int]]:
-        """Inputs of the tables."""
+    def filling(self, rows: NDArray[Any], bits: int) -> Inputs:
+        """The inputs of the tables, and of a register in front of them."""
         start = self.cycle % self.lifetime == 0
         packed = pack(rows, bits)
-        return {
-            "take": start.astype(int).tolist(),
-            "load": np.roll(start, 1).astype(int).tolist(),
-            "operands": [packed[row] for row in self.arriving],
-        }
+        inputs = {"load": start.astype(int).tolist(), "operands": [packed[row] for row in self.arriving]}
+        return {"tables": inputs, "waiting": inputs}
 
     def integers(self, netlists: Netlists) -> Inputs:
         """The inputs of all parts of an integer design. A wrong result raises ValueError."""
         design, operands = self.design, self.operands
-        inputs: Inputs = {"tables": self.filling(operands, design.operand_bits)}
+        inputs = self.filling(operands, design.operand_bits)
         filled = evaluate(*netlists["tables"], inputs["tables"])
         value, packed = self.codes()
         inputs["reader"] = {"enable": [1] * CYCLES, "codes": packed, **filled}
@@ -127,7 +125,8 @@ class Run:
             out = evaluate(*netlists["align"], inputs["align"])["o__payload"]
             mask = (1 << (design.operand_bits * DOT)) - 1
             wanted = [pack(operands[row : row + 1], design.operand_bits)[0] for row in self.arriving]
-            self.compare("mantissas", [word & mask for word in out[FILL:]], wanted[:-FILL])
+            late = Align.latency
+            self.compare("mantissas", [word & mask for word in out[late:]], wanted[:-late])
         return inputs
 
     def floats(self, netlists: Netlists) -> Inputs:
@@ -135,7 +134,7 @@ class Run:
         query = np.where(self.prepared.operands.query & 0x7C00, self.prepared.operands.query, 0)
         key = FP16.encode(self.prepared.key)
         key = np.where(key & 0x7C00, key, 0)[self.key]
-        inputs: Inputs = {"tables": self.filling(query, FLOAT_BITS)}
+        inputs = self.filling(query, FLOAT_BITS)
         if self.design.style == "fp16_fused":
             a, b = query[self.arriving], key
             inputs["reader"] = {"a": pack(a, FLOAT_BITS), "b": pack(b, FLOAT_BITS)}

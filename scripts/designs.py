@@ -84,6 +84,11 @@ def dot_bits(operand_bits: int, code_bits: int) -> int:
     return signed_bits(((1 << (operand_bits - 1)) - 1) * -DIGIT_MIN * weights * DOT)
 
 
+def waiting(operand_bits: int) -> Part:
+    """A register for the next operands, where they do not come out of one: the other half of the double buffer."""
+    return Part("waiting", lambda _: Tables(STYLES["multiply"], DOT, operand_bits), shared=True)
+
+
 def tabled(config: Config, style: str, code_bits: int, operand_bits: int) -> Design:
     """A design of aligned integers: a style of rtl.table_styles, or INT8 operands, which are not aligned."""
     whole = {"multiply": Multiply(code_bits), "booth": Booth(code_bits), "int8_booth": Booth(code_bits)}
@@ -100,7 +105,9 @@ def tabled(config: Config, style: str, code_bits: int, operand_bits: int) -> Des
         Part("tables", lambda _: Tables(table, DOT, operand_bits), shared=True),
         Part("to_float", lambda _: ToFloat(bits, EXPONENT_BITS)),
     ]
-    if style != "int8_booth":
+    if style == "int8_booth":
+        parts.append(waiting(operand_bits))
+    else:
         aligned = dataclasses.replace(config, head_dim=DOT, query_bits=operand_bits)
         parts.append(Part("align", lambda _: Align(aligned), shared=True))
     return Design(style, code_bits, operand_bits, tuple(parts), table)
@@ -120,13 +127,13 @@ def lut_ram(config: Config, code_bits: int) -> Design:
 
 
 def floating(style: str) -> Design:
-    """A floating-point design: FP16 codes and operands, with the double buffer of the operands."""
+    """A floating-point design: FP16 codes and operands."""
     part = {
         "fp16_mac": Part("reader", MultiplyAdd, products=1),
         "fp16_fused": Part("reader", lambda adder: FusedDot(DOT, KEPT_BITS, adder)),
     }[style]
-    buffer = Part("tables", lambda _: Tables(STYLES["multiply"], DOT, FLOAT_BITS), shared=True)
-    return Design(style, FLOAT_BITS, FLOAT_BITS, (part, buffer))
+    held = Part("tables", lambda _: Tables(STYLES["multiply"], DOT, FLOAT_BITS), shared=True)
+    return Design(style, FLOAT_BITS, FLOAT_BITS, (part, held, waiting(FLOAT_BITS)))
 
 
 def designs(config: Config, ram: bool) -> list[Design]:

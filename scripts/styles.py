@@ -8,7 +8,6 @@ divided among them. Before anything is counted, the design has computed real att
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from golden.prepare import Prepared, prepare
 from golden.traces import Head
 from rtl.emit import to_rtlil
 from rtl.table_styles import STYLES
+from scripts.buffers import cheapest
 from scripts.cell_library import Library
 from scripts.cells import rtlil_to_gates
 from scripts.default_library import default_library
@@ -77,19 +77,16 @@ def part_area(design: Design, parts: Mapping[str, Cost], readers: int) -> float:
     return sum(parts[part.name].area / (part.products * (readers if part.shared else 1)) for part in design.parts)
 
 
-def buffers(library: Library, netlists: dict[str, dict[str, Any]], readers: int) -> float:
-    """um^2 of the buffers that bring a table's entries to all readers, none loaded beyond what the library allows."""
+def fan_out(library: Library, netlists: dict[str, dict[str, Any]], readers: int) -> float:
+    """um^2 of the buffers that bring a table's entries to all readers."""
     reader = Network(netlists["reader"], library.gates)
     load = loads(reader, library, wire_default(library), 0.0)
     entries = [load.get(net, 0.0) for port in ("entries", "bias") for net in reader.ports.get(port, [])]
-    sized = [
-        (cell.area, limit)
-        for cell in library.buffers
-        for pin in cell.pins.values()
-        if (limit := pin.max_capacitance) and pin.direction == "output"
-    ]
-    area, limit = min(sized, key=lambda one: one[0] / one[1])
-    return sum(area * math.ceil(one * readers / limit) for one in entries if readers > 1)
+    area = 0.0
+    for one in entries if readers > 1 else []:
+        cell, groups = cheapest(library, [one] * readers)
+        area += cell.area * len(groups)
+    return area
 
 
 def gates(design: Design) -> Netlists:
@@ -133,7 +130,7 @@ def design_rows(
         spent = None
         if target.library:
             netlists = {name: one.netlist or {} for name, one in parts.items()}
-            area += buffers(target.library, netlists, readers) / (DOT * readers)
+            area += fan_out(target.library, netlists, readers) / (DOT * readers)
             same = target.library.name, design.style, design.code_bits, readers, *(p.area for p in parts.values())
             if same not in known:
                 mapped = {name: (module, target.library.gates) for name, module in netlists.items()}

@@ -116,8 +116,9 @@ def weighted(terms: Sequence[Term]) -> Value:
 class TableSwitch(Harness):
     """Every pass is multiplied with the operand whose turn it is, whenever tables are switched.
 
-    A model keeps the accepted operands; every word of codes carries, as its tag, the dot product that the model
-    computes by multiplication, and so does the product that it becomes.
+    A model keeps the operands that were accepted last; none are accepted before the table of these was left. Every word
+    of codes carries, as its tag, the dot product that the model computes by multiplication, and so does the product
+    that it becomes.
     """
 
     OPERANDS, BITS = 2, 3
@@ -140,23 +141,21 @@ class TableSwitch(Harness):
         super().properties(m)
         operand, codes, product = self.component.operand, self.component.codes, self.component.product
         layout = data.ArrayLayout(signed(self.BITS), self.OPERANDS)
-        queue = [Signal(layout, name=f"queue_{n}") for n in range(2)]
-        held = Signal(range(3))
+        multiplicand = Signal(layout)
+        held = Signal()
         accepted = operand.valid & operand.ready
         left = codes.valid & codes.ready & codes.payload.last
-        m.d.sync += held.eq(held + accepted - left)
-        with m.If(left):
-            m.d.sync += queue[0].eq(queue[1])
         with m.If(accepted):
-            for place, slot in enumerate(queue):
-                with m.If(held - left == place):
-                    m.d.sync += slot.eq(operand.payload.mantissa)
+            m.d.sync += [held.eq(1), multiplicand.eq(operand.payload.mantissa)]
+        with m.Elif(left):
+            m.d.sync += held.eq(0)
         digits = codes.payload.digits[0]
-        dot = sum((multiple(m, queue[0][n], digits[n]) for n in range(self.OPERANDS)), Value.cast(0))
+        dot = sum((multiple(m, multiplicand[n], digits[n]) for n in range(self.OPERANDS)), Value.cast(0))
         m.d.comb += [
             *(Assume(operand.payload.mantissa[n] != -(1 << (self.BITS - 1))) for n in range(self.OPERANDS)),
             Assume(~codes.valid | (codes.payload.tag == dot)),
-            Assert(~(codes.valid & codes.ready) | (held != 0)),
+            Assert(~(codes.valid & codes.ready) | held),
+            Assert(~accepted | ~held | left),
             Assert(~product.valid | (product.payload.dot[0] == product.payload.tag)),
             Cover(product.valid & (product.payload.dot[0] < -32) & left & accepted),
         ]

@@ -50,8 +50,9 @@ MUTANTS = (
     Mutant("word-lost-on-stall", "streams", "advance.eq(o.ready | ~o.valid)", "advance.eq(1)", "align"),
     Mutant("payload-not-held", "streams", "with m.If(enable):", "with m.If(1):", "softmax"),
     # Aligner
-    Mutant("no-rounding", "align", "rounded = (shifted + 1) >> 1", "rounded = shifted >> 1", "align"),
-    Mutant("no-sign", "align", "Mux(element[-1], -magnitude, magnitude)", "magnitude", "align"),
+    Mutant("no-rounding", "align", "up = half if", "up = half & 0 if", "align"),
+    Mutant("no-sign", "align", "shifted[1:], element[-1]", "shifted[1:], shifted[0] & 0", "align"),
+    Mutant("far-not-zero", "align", "behind[len(distance) :].any()", "behind[0:0].any()", "align"),
     # Multipliers
     Mutant(
         "stale-table", "multiplier", "tables.load.eq(load)", "tables.load.eq(load & ~table_valid)", "key_multiplier"
@@ -60,22 +61,22 @@ MUTANTS = (
     Mutant(
         "operand-overwritten",
         "multiplier",
-        "operand.ready.eq(~following_valid | load)",
+        "operand.ready.eq(free)",
         "operand.ready.eq(1)",
         "value_multiplier",
     ),
     Mutant(
         "last-ignored",
         "multiplier",
-        "(~table_valid | (codes_taken & self.codes.payload.last))",
-        "(~table_valid | codes_taken)",
+        "free.eq(~table_valid | (codes_taken & self.codes.payload.last))",
+        "free.eq(~table_valid | codes_taken)",
         "key_multiplier",
     ),
     Mutant(
         "tag-too-early",
         "multiplier",
         "delay(m, advance, table_tag,",
-        "delay(m, advance, following_tag,",
+        "delay(m, advance, self.operand.payload.tag,",
         "key_multiplier",
     ),
     Mutant("no-carry", "table_styles", "Term(negative)]", "Term(C(0))]", "key_multiplier", "odd"),
