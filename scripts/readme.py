@@ -15,10 +15,15 @@ from golden.presets import DEFAULT_PRESET, PRESETS
 from rtl.files import write_text
 from scripts.cli import console, main
 from scripts.demo import LINES
+from scripts.designs import CODE_BITS, FLOAT_BITS, LABELS
 from scripts.results import folder
+from scripts.style_report import SHOWN
 
 ROOT = Path(__file__).parents[1]
-PICTURES = ("demo.png",)
+PICTURES = ("demo.png", "styles.png")
+SYNTHESIZED = (("ecp5", "ecp5"), ("amd", "xilinx"), ("asic", "xilinx"))
+"""Preset and target of every row of the synthesis table."""
+COLUMNS = {"LUTs": "luts", "registers": "registers", "block RAMs": "block_rams", "DSPs": "dsps", "RAM bits": "ram_bits"}
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -32,7 +37,8 @@ def read(preset: str, verb: str) -> dict[str, Any]:
     """A result file; one that is missing raises ValueError naming the command that writes it."""
     path = folder(preset) / f"{verb}.json"
     if not path.exists():
-        raise ValueError(f"{path} is missing: make {verb} PRESET={preset}")
+        verb, _, target = verb.partition("_")
+        raise ValueError(f"{path} is missing: make {verb} PRESET={preset}" + (f" TARGET={target}" if target else ""))
     results = json.loads(path.read_text())
     if results["config_hash"] != PRESETS[preset].hash:
         raise ValueError(f"{path} is of configuration {results['config_hash']}: run it again")
@@ -46,11 +52,44 @@ def demo_section() -> str:
     return table(["", *(h["head"] for h in heads)], ([label, *map(cell, heads)] for label, cell in LINES.items()))
 
 
+def styles_section() -> str:
+    """Figures of `make bench PART=styles`: area and energy of every style, for both numbers of readers shown."""
+    results = read(DEFAULT_PRESET, "bench")
+    if "styles" not in results:
+        raise ValueError(f"{folder(DEFAULT_PRESET) / 'bench.json'} has no styles: make bench PART=styles")
+    rows = [row for row in results["styles"] if row["code_bits"] in (CODE_BITS[0], FLOAT_BITS)]
+    targets = {row["target"]: row["area_unit"] for row in rows}
+    energies = [target for target, unit in targets.items() if unit != "LUTs"][:1]
+    header = ["style", *(f"{target}, {unit}" for target, unit in targets.items()), *(f"{t}, fJ" for t in energies)]
+    body = []
+    for style, label in LABELS.items():
+        line = [label]
+        for target, figure in [(t, "area_per_product") for t in targets] + [
+            (t, "energy_per_product") for t in energies
+        ]:
+            found = {row["readers"]: row for row in rows if row["style"] == style and row["target"] == target}
+            line.append(" / ".join(f"{found[readers][figure]:.0f}" for readers in SHOWN) if found else "")
+        body.append(line)
+    return table(header, body)
+
+
+def synth_section() -> str:
+    """Figures of `make synth`."""
+    rows = []
+    for preset, target in SYNTHESIZED:
+        results = read(preset, f"synth_{target}")
+        core = next(c for c in results["components"] if c["name"] == "core")
+        versions = f"Yosys {results['versions']['pyosys']}"
+        rows.append([f"`{preset}`", f"{target} ({versions})", *(f"{core[key]:,}" for key in COLUMNS.values())])
+    return table(["preset", "target", *COLUMNS], rows)
+
+
 @click.command()
 def readme() -> None:
     """Rewrite the generated sections of README.md and copy the pictures."""
     text = (ROOT / "README.md").read_text()
-    for name, section in {"demo": demo_section()}.items():
+    sections = {"demo": demo_section(), "styles": styles_section(), "synth": synth_section()}
+    for name, section in sections.items():
         pattern = rf"(<!-- {name} -->\n).*(<!-- /{name} -->)"
         text, count = re.subn(pattern, lambda m, s=section: f"{m[1]}{s}\n{m[2]}", text, flags=re.DOTALL)
         if count != 1:
