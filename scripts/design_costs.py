@@ -68,6 +68,8 @@ class Cost:
 
 def cost(part: Part, target: Target) -> Cost:
     """Map a part to a target, or look up what that gave before."""
+    if part.quick and target.library:
+        target = dataclasses.replace(target, quick=True)
     rtlil = to_rtlil(part.component(target.adder), TOP)
     path = MAPPED / f"{_key(rtlil, target)}.json"
     with _LOCKS[path]:

@@ -55,6 +55,8 @@ class Part:
     products: int = DOT
     shared: bool = False
     """by all readers of a table"""
+    quick: bool = False
+    """a single attempt at mapping it to cells, as each takes long"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +132,7 @@ def floating(style: str) -> Design:
     """A floating-point design: FP16 codes and operands."""
     part = {
         "fp16_mac": Part("reader", MultiplyAdd, products=1),
-        "fp16_fused": Part("reader", lambda adder: FusedDot(DOT, KEPT_BITS, adder)),
+        "fp16_fused": Part("reader", lambda adder: FusedDot(DOT, KEPT_BITS, adder), quick=True),
     }[style]
     held = Part("tables", lambda _: Tables(STYLES["multiply"], DOT, FLOAT_BITS), shared=True)
     return Design(style, FLOAT_BITS, FLOAT_BITS, (part, held, waiting(FLOAT_BITS)))
