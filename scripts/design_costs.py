@@ -7,6 +7,7 @@ build/mapped.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import threading
@@ -66,11 +67,17 @@ class Cost:
     netlist: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
 
 
+@functools.cache
+def described(part: Part, adder: str) -> str:
+    """RTLIL of a part, its sums in one form or the other; its top module is called TOP."""
+    return to_rtlil(part.component(adder), TOP)
+
+
 def cost(part: Part, target: Target) -> Cost:
     """Map a part to a target, or look up what that gave before."""
     if part.quick and target.library:
         target = dataclasses.replace(target, quick=True)
-    rtlil = to_rtlil(part.component(target.adder), TOP)
+    rtlil = described(part, target.adder)
     path = MAPPED / f"{_key(rtlil, target)}.json"
     with _LOCKS[path]:
         if path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 from amaranth.lib.wiring import Component
@@ -86,11 +87,26 @@ def dot_bits(operand_bits: int, code_bits: int) -> int:
     return signed_bits(((1 << (operand_bits - 1)) - 1) * -DIGIT_MIN * weights * DOT)
 
 
+@functools.cache
+def aligner(config: Config, operand_bits: int) -> Part:
+    """Alignment of the operands."""
+    aligned = dataclasses.replace(config, head_dim=DOT, query_bits=operand_bits)
+    return Part("align", lambda _: Align(aligned), shared=True)
+
+
+@functools.cache
+def to_float(bits: int) -> Part:
+    """The conversion of a dot product to FP32."""
+    return Part("to_float", lambda _: ToFloat(bits, EXPONENT_BITS))
+
+
+@functools.cache
 def waiting(operand_bits: int) -> Part:
     """A register for the next operands, where they do not come out of one: the other half of the double buffer."""
     return Part("waiting", lambda _: Tables(STYLES["multiply"], DOT, operand_bits), shared=True)
 
 
+@functools.cache
 def tabled(config: Config, style: str, code_bits: int, operand_bits: int) -> Design:
     """A design of aligned integers: a style of rtl.table_styles, or INT8 operands, which are not aligned."""
     whole = {"multiply": Multiply(code_bits), "booth": Booth(code_bits), "int8_booth": Booth(code_bits)}
@@ -105,29 +121,26 @@ def tabled(config: Config, style: str, code_bits: int, operand_bits: int) -> Des
     parts = [
         Part("reader", reader),
         Part("tables", lambda _: Tables(table, DOT, operand_bits), shared=True),
-        Part("to_float", lambda _: ToFloat(bits, EXPONENT_BITS)),
+        to_float(bits),
+        waiting(operand_bits) if style == "int8_booth" else aligner(config, operand_bits),
     ]
-    if style == "int8_booth":
-        parts.append(waiting(operand_bits))
-    else:
-        aligned = dataclasses.replace(config, head_dim=DOT, query_bits=operand_bits)
-        parts.append(Part("align", lambda _: Align(aligned), shared=True))
     return Design(style, code_bits, operand_bits, tuple(parts), table)
 
 
+@functools.cache
 def lut_ram(config: Config, code_bits: int) -> Design:
     """Tables in the LUT RAM of an FPGA."""
     bits, width = dot_bits(config.query_bits, code_bits), config.query_bits
-    aligned = tabled(config, "full", code_bits, width).parts[-2:]
     reader = Part("reader", lambda _: RamReader(DOT, width, bits, code_bits // DIGIT_BITS))
     return Design(
         "lut_ram",
         code_bits,
         width,
-        (reader, Part("tables", lambda _: Multiples(DOT, width), shared=True), *aligned),
+        (reader, Part("tables", lambda _: Multiples(DOT, width), shared=True), to_float(bits), aligner(config, width)),
     )
 
 
+@functools.cache
 def floating(style: str) -> Design:
     """A floating-point design: FP16 codes and operands."""
     part = {

@@ -21,9 +21,6 @@ from scripts.style_report import SHOWN
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ("demo.png", "styles.png")
-SYNTHESIZED = (("ecp5", "ecp5"), ("amd", "xilinx"), ("asic", "xilinx"))
-"""Preset and target of every row of the synthesis table."""
-COLUMNS = {"LUTs": "luts", "registers": "registers", "block RAMs": "block_rams", "DSPs": "dsps", "RAM bits": "ram_bits"}
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -37,8 +34,7 @@ def read(preset: str, verb: str) -> dict[str, Any]:
     """A result file; one that is missing raises ValueError naming the command that writes it."""
     path = folder(preset) / f"{verb}.json"
     if not path.exists():
-        verb, _, target = verb.partition("_")
-        raise ValueError(f"{path} is missing: make {verb} PRESET={preset}" + (f" TARGET={target}" if target else ""))
+        raise ValueError(f"{path} is missing: make {verb} PRESET={preset}")
     results = json.loads(path.read_text())
     if results["config_hash"] != PRESETS[preset].hash:
         raise ValueError(f"{path} is of configuration {results['config_hash']}: run it again")
@@ -73,23 +69,11 @@ def styles_section() -> str:
     return table(header, body)
 
 
-def synth_section() -> str:
-    """Figures of `make synth`."""
-    rows = []
-    for preset, target in SYNTHESIZED:
-        results = read(preset, f"synth_{target}")
-        core = next(c for c in results["components"] if c["name"] == "core")
-        versions = f"Yosys {results['versions']['pyosys']}"
-        rows.append([f"`{preset}`", f"{target} ({versions})", *(f"{core[key]:,}" for key in COLUMNS.values())])
-    return table(["preset", "target", *COLUMNS], rows)
-
-
 @click.command()
 def readme() -> None:
     """Rewrite the generated sections of README.md and copy the pictures."""
     text = (ROOT / "README.md").read_text()
-    sections = {"demo": demo_section(), "styles": styles_section(), "synth": synth_section()}
-    for name, section in sections.items():
+    for name, section in {"demo": demo_section(), "styles": styles_section()}.items():
         pattern = rf"(<!-- {name} -->\n).*(<!-- /{name} -->)"
         text, count = re.subn(pattern, lambda m, s=section: f"{m[1]}{s}\n{m[2]}", text, flags=re.DOTALL)
         if count != 1:

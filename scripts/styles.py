@@ -8,6 +8,7 @@ divided among them. Before anything is counted, the design has computed real att
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,16 +22,15 @@ from golden.config import Config
 from golden.formats import FP16
 from golden.prepare import Prepared, prepare
 from golden.traces import Head
-from rtl.emit import to_rtlil
 from rtl.table_styles import STYLES
 from scripts.buffers import cheapest
 from scripts.cell_library import Library
 from scripts.cells import rtlil_to_gates
 from scripts.default_library import default_library
 from scripts.demo import fitting
-from scripts.design_costs import TOP, Cost, Target, cost
+from scripts.design_costs import TOP, Cost, Target, cost, described
 from scripts.design_energy import Netlists, ProductEnergy, Run, product_energy
-from scripts.designs import CODE_BITS, DOT, FLOAT_BITS, READERS, WIDTHS, Design, designs, tabled
+from scripts.designs import CODE_BITS, DOT, FLOAT_BITS, READERS, WIDTHS, Design, Part, designs, tabled
 from scripts.liberty import read
 from scripts.timing import loads, wire_default
 from sim.gates import GENERIC, Network
@@ -91,8 +91,13 @@ def fan_out(library: Library, netlists: dict[str, dict[str, Any]], readers: int)
 
 def gates(design: Design) -> Netlists:
     """The parts of a design as it is described for FPGAs. In cells, what has been mapped is compared with golden."""
-    texts = {part.name: to_rtlil(part.component("carry"), TOP) for part in design.parts}
-    return {name: (rtlil_to_gates(text, TOP), GENERIC) for name, text in texts.items()}
+    return {part.name: (part_gates(part), GENERIC) for part in design.parts}
+
+
+@functools.cache
+def part_gates(part: Part) -> dict[str, Any]:
+    """A part as a netlist of gates that need no library."""
+    return rtlil_to_gates(described(part, "carry"), TOP)
 
 
 def rows(config: Config, head: Head, chosen: list[Target], told: Callable[[str], None]) -> list[dict[str, Any]]:
