@@ -7,6 +7,7 @@ tile is used up, then those of the next row follow. One reader is simulated, gat
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from golden.prepare import Prepared
 from rtl.align import Align
 from scripts.cell_library import Library
 from scripts.designs import DOT, FLOAT_BITS, INT8_BITS, KEPT_BITS, Design
-from scripts.energy import energy
+from scripts.energy import Energy, energy
 from sim.gates import Gate, evaluate, toggles
 
 CYCLES = 320
@@ -178,14 +179,32 @@ class ProductEnergy:
     """with the glitches of unit delays"""
 
 
-def product_energy(run: Run, netlists: Netlists, library: Library, readers: int) -> ProductEnergy:
-    """The energy of a design in a cell library, on the operands and codes of a run that has been compared."""
-    inputs = run.inputs(netlists)
+PartEnergies = dict[tuple[Any, ...], Energy]
+"""By library, part, cells and the cycles for which a table is read."""
+
+
+def product_energy(run: Run, netlists: Netlists, library: Library, readers: int, known: PartEnergies) -> ProductEnergy:
+    """The energy of a design in a cell library, on the operands and codes of a run that has been compared.
+
+    What is known of a part is not simulated again; what is new is added.
+    """
+    parts = run.design.parts
+    keys = {part: (library.name, part, _cells(netlists[part.name][0]), run.lifetime) for part in parts}
+    missing = [part for part in parts if keys[part] not in known]
+    if missing:
+        apart = {part.name for part in parts if part.name == "align" and part not in missing}
+        inputs = run.inputs({name: netlist for name, netlist in netlists.items() if name not in apart})
+        for part in missing:
+            module, gates = netlists[part.name]
+            known[keys[part]] = energy(module, library, toggles(module, gates, inputs[part.name]))
     settled = total = 0.0
-    for part in run.design.parts:
-        module, gates = netlists[part.name]
-        spent = energy(module, library, toggles(module, gates, inputs[part.name]))
-        products = part.products * (readers if part.shared else 1)
+    for part in parts:
+        spent, products = known[keys[part]], part.products * (readers if part.shared else 1)
         settled += (spent.settled + spent.clock) / products
         total += spent.total / products
     return ProductEnergy(settled, total)
+
+
+def _cells(module: dict[str, Any]) -> frozenset[tuple[str, int]]:
+    """How many cells of each type there are, which tells netlists of a part apart."""
+    return frozenset(Counter(cell["type"] for cell in module["cells"].values()).items())

@@ -29,7 +29,7 @@ from scripts.cells import rtlil_to_gates
 from scripts.default_library import default_library
 from scripts.demo import fitting
 from scripts.design_costs import TOP, Cost, Target, cost, described
-from scripts.design_energy import Netlists, ProductEnergy, Run, product_energy
+from scripts.design_energy import Netlists, PartEnergies, Run, product_energy
 from scripts.designs import CODE_BITS, DOT, FLOAT_BITS, READERS, WIDTHS, Design, Part, designs, tabled
 from scripts.liberty import read
 from scripts.timing import loads, wire_default
@@ -109,12 +109,12 @@ def rows(config: Config, head: Head, chosen: list[Target], told: Callable[[str],
             Run(config, design, prepared, config.tile // config.lanes).inputs(netlists)
             told(f"as golden has it: {design.style}, {design.code_bits}-bit codes")
     costs = all_costs([(design, target) for target in chosen for design in every(config, target)], told)
-    spent: dict[Any, ProductEnergy] = {}
+    known: PartEnergies = {}
     found = []
     for target in chosen:
         for design in every(config, target):
             told(f"counting: {design.style}, {design.code_bits}-bit codes on {target.name}")
-            found += design_rows(config, prepared, design, target, costs, spent)
+            found += design_rows(config, prepared, design, target, costs, known)
     for row in found:
         compare(row, found)
     return found
@@ -126,9 +126,9 @@ def design_rows(
     design: Design,
     target: Target,
     costs: Costs,
-    known: dict[Any, ProductEnergy],
+    known: PartEnergies,
 ) -> Iterator[dict[str, Any]]:
-    """One design on one target, by the number of readers; `known` are the energies of netlists seen before."""
+    """One design on one target, by the number of readers; `known` are the energies of parts seen before."""
     parts = {part.name: costs[key(design, part.name, target)] for part in design.parts}
     for readers in READERS:
         area = part_area(design, parts, readers)
@@ -136,12 +136,9 @@ def design_rows(
         if target.library:
             netlists = {name: one.netlist or {} for name, one in parts.items()}
             area += fan_out(target.library, netlists, readers) / (DOT * readers)
-            same = target.library.name, design.style, design.code_bits, readers, *(p.area for p in parts.values())
-            if same not in known:
-                mapped = {name: (module, target.library.gates) for name, module in netlists.items()}
-                run = Run(config, design, prepared, max(1, config.tile // readers))
-                known[same] = product_energy(run, mapped, target.library, readers)
-            spent = known[same]
+            mapped = {name: (module, target.library.gates) for name, module in netlists.items()}
+            run = Run(config, design, prepared, max(1, config.tile // readers))
+            spent = product_energy(run, mapped, target.library, readers, known)
         yield {
             "style": design.style,
             "readers": readers,

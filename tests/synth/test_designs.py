@@ -21,7 +21,7 @@ from scripts import design_costs
 from scripts.cells import rtlil_to_gates
 from scripts.demo import SAMPLE, fitting
 from scripts.design_costs import Target, cost
-from scripts.design_energy import Run, pack, product_energy, signed
+from scripts.design_energy import PartEnergies, Run, pack, product_energy, signed
 from scripts.designs import DOT, READERS, designs, dot_bits, floating, tabled
 from scripts.liberty import read
 from scripts.style_report import draw
@@ -99,7 +99,10 @@ def test_costs_are_kept_and_energy_is_shared(
     assert {part.name: cost(part, target) for part in design.parts} == found
     assert len(list(tmp_path.iterdir())) == kept
     mapped = {name: (one.netlist or {}, library.gates) for name, one in found.items()}
-    few, many = (product_energy(Run(CONFIG, design, prepared, 4), mapped, library, readers) for readers in (1, 16))
+    known: PartEnergies = {}
+    few, many = (product_energy(Run(CONFIG, design, prepared, 4), mapped, library, n, known) for n in (1, 16))
+    assert len(known) == len(design.parts)
+    assert many == product_energy(Run(CONFIG, design, prepared, 4), mapped, library, 16, {})
     assert 0 < many.settled < few.settled < few.total
 
 
