@@ -26,17 +26,18 @@ class Sink:
 
 def limit(cell: Cell) -> float:
     """fF that a buffer may drive."""
-    return next(pin.max_capacitance for pin in cell.pins.values() if pin.direction == "output")
+    return cell.pins[cell.outputs[0]].max_capacitance
 
 
 def bundles(sinks: Sequence[float], most: float) -> list[int]:
     """How many of the sinks, in their order, one driver after the other can take; each takes one at least."""
-    counts, left = [], 0.0
+    counts: list[int] = []
+    left = 0.0
     for load in sinks:
-        if counts and load <= left:
-            counts[-1] += 1
-        else:
-            counts, left = [*counts, 1], most
+        if not counts or load > left:
+            counts.append(0)
+            left = most
+        counts[-1] += 1
         left -= load
     return counts
 
@@ -85,7 +86,7 @@ def buffer(module: dict[str, Any], library: Library) -> None:
 def split(module: dict[str, Any], library: Library, sinks: list[Sink], net: Net, unused: Iterator[int]) -> list[Sink]:
     """Puts a level of buffers between a net and its sinks; returns the inputs of the buffers."""
     cell, counts = cheapest(library, [sink.load for sink in sinks])
-    entering, leaving = cell.inputs[0], next(name for name, pin in cell.pins.items() if pin.direction == "output")
+    entering, leaving = cell.inputs[0], cell.outputs[0]
     level, rest = [], iter(sinks)
     for count in counts:
         driven = next(unused)

@@ -92,6 +92,11 @@ class Cell:
         """The pins that are inputs."""
         return [name for name, pin in self.pins.items() if pin.direction == "input"]
 
+    @property
+    def outputs(self) -> list[str]:
+        """The pins that are outputs."""
+        return [name for name, pin in self.pins.items() if pin.direction == "output"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Adder:

@@ -77,11 +77,15 @@ def part_area(design: Design, parts: Mapping[str, Cost], readers: int) -> float:
     return sum(parts[part.name].area / (part.products * (readers if part.shared else 1)) for part in design.parts)
 
 
-def fan_out(library: Library, netlists: dict[str, dict[str, Any]], readers: int) -> float:
-    """um^2 of the buffers that bring a table's entries to all readers."""
-    reader = Network(netlists["reader"], library.gates)
+def entry_loads(library: Library, netlist: Mapping[str, Any]) -> list[float]:
+    """fF that a reader is to every bit of a table's entries."""
+    reader = Network(netlist, library.gates)
     load = loads(reader, library, wire_default(library), 0.0)
-    entries = [load.get(net, 0.0) for port in ("entries", "bias") for net in reader.ports.get(port, [])]
+    return [load.get(net, 0.0) for port in ("entries", "bias") for net in reader.ports.get(port, [])]
+
+
+def fan_out(library: Library, entries: Sequence[float], readers: int) -> float:
+    """um^2 of the buffers that bring a table's entries, each such a load to a reader, to all readers."""
     area = 0.0
     for one in entries if readers > 1 else []:
         cell, groups = cheapest(library, [one] * readers)
@@ -103,9 +107,9 @@ def part_gates(part: Part) -> dict[str, Any]:
 def rows(config: Config, head: Head, chosen: list[Target], told: Callable[[str], None]) -> list[dict[str, Any]]:
     """The figures of every design, code width and number of readers, on every target."""
     prepared = prepare(config, fitting(config, head))
-    described = [design for design in designs(config, ram=False) if any(target.fpga for target in chosen)]
+    checked = [design for design in designs(config, ram=False) if any(target.fpga for target in chosen)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for design, netlists in zip(described, pool.map(gates, described), strict=True):
+        for design, netlists in zip(checked, pool.map(gates, checked), strict=True):
             Run(config, design, prepared, config.tile // config.lanes).inputs(netlists)
             told(f"as golden has it: {design.style}, {design.code_bits}-bit codes")
     costs = all_costs([(design, target) for target in chosen for design in every(config, target)], told)
@@ -130,15 +134,16 @@ def design_rows(
 ) -> Iterator[dict[str, Any]]:
     """One design on one target, by the number of readers; `known` are the energies of parts seen before."""
     parts = {part.name: costs[key(design, part.name, target)] for part in design.parts}
+    library = target.library
+    mapped = {name: (one.netlist or {}, library.gates) for name, one in parts.items()} if library else {}
+    entries = entry_loads(library, mapped["reader"][0]) if library else []
     for readers in READERS:
         area = part_area(design, parts, readers)
         spent = None
-        if target.library:
-            netlists = {name: one.netlist or {} for name, one in parts.items()}
-            area += fan_out(target.library, netlists, readers) / (DOT * readers)
-            mapped = {name: (module, target.library.gates) for name, module in netlists.items()}
+        if library:
+            area += fan_out(library, entries, readers) / (DOT * readers)
             run = Run(config, design, prepared, max(1, config.tile // readers))
-            spent = product_energy(run, mapped, target.library, readers, known)
+            spent = product_energy(run, mapped, library, readers, known)
         yield {
             "style": design.style,
             "readers": readers,

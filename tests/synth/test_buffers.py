@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.buffers import buffer, bundles, cheapest, limit
 from scripts.cell_library import Library
-from scripts.liberty import read
 from scripts.timing import loads, wire_default
 from sim.gates import Network, evaluate
 
-MINI = Path(__file__).with_name("mini.lib")
 SINK = 4.0
 """fF of an inverter's input, 2, and of the wire to it."""
-
-
-@pytest.fixture(scope="module")
-def library() -> Library:
-    return read(MINI)
 
 
 def fan(readers: int) -> dict[str, Any]:

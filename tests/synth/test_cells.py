@@ -32,11 +32,6 @@ QUICK = ("dch-amap",)
 """A script of ABC, where it does not matter which."""
 
 
-@pytest.fixture(scope="module")
-def library() -> Library:
-    return read(MINI)
-
-
 # Mapping
 
 

@@ -18,18 +18,17 @@ from golden.traces import load
 from rtl.emit import to_rtlil
 from rtl.ram_reader import Multiples, RamReader
 from scripts import design_costs
+from scripts.cell_library import Library
 from scripts.cells import rtlil_to_gates
 from scripts.demo import SAMPLE, fitting
 from scripts.design_costs import Target, cost
 from scripts.design_energy import PartEnergies, Run, pack, product_energy, signed
 from scripts.designs import DOT, READERS, designs, dot_bits, floating, tabled
-from scripts.liberty import read
 from scripts.style_report import draw
 from scripts.styles import compare, gates, width_error
 from sim.gates import GENERIC, evaluate
 
 CONFIG = preset("asic")
-MINI = Path(__file__).with_name("mini.lib")
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +85,9 @@ def test_every_style_is_there_with_both_code_widths() -> None:
 
 
 def test_costs_are_kept_and_energy_is_shared(
-    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(design_costs, "MAPPED", tmp_path)
-    library = read(MINI)
     target = Target("mini", library=library, quick=True)
     design = tabled(CONFIG, "booth", 4, 9)
     found = {part.name: cost(part, target) for part in design.parts}

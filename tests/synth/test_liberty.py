@@ -20,11 +20,6 @@ from sim.tools import ToolMissing
 MINI = Path(__file__).with_name("mini.lib")
 
 
-@pytest.fixture(scope="module")
-def library() -> Library:
-    return read(MINI)
-
-
 def written(folder: Path, text: str) -> Path:
     """A library file of this text."""
     path = folder / "other.lib"
