@@ -112,7 +112,7 @@ def round_up(kept: Value, rest: Value, more: Value) -> Value:
     """
     if not len(rest):
         return more
-    some = (rest[:-1] ^ more.replicate(len(rest) - 1)).any()
+    some = (rest[:-1] ^ more.replicate(len(rest) - 1)).any() if len(rest) > 1 else Const(0, 1)
     return Mux(more, rest[-1] | (kept[0] & ~some), rest[-1] & (kept[0] | some))
 
 

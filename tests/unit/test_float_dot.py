@@ -18,6 +18,7 @@ from golden.formats import FP16
 from rtl import float_dot
 from rtl.adders import Term
 from rtl.emit import to_rtlil
+from rtl.emit import to_verilog
 from rtl.float_dot import FusedDot, MultiplyAdd, Product, ToFloat
 from scripts.yosys import synthesize
 
@@ -158,6 +159,11 @@ def test_fused_dot(operands: int, keep_bits: int, adder: str, count: int) -> Non
 def test_to_float(integer_bits: int, exponent_bits: int) -> None:
     vectors = to_float_vectors(integer_bits, exponent_bits)
     agree(simulated(ToFloat(integer_bits, exponent_bits), TO_FLOAT, vectors), golden.to_float(*vectors), vectors)
+
+
+@pytest.mark.parametrize("integer_bits", range(22, 30))
+def test_to_float_of_every_number_of_dropped_bits_becomes_verilog(integer_bits: int) -> None:
+    assert "endmodule" in to_verilog(ToFloat(integer_bits, 6), "to_float")
 
 
 @pytest.mark.parametrize(("integer_bits", "exponent_bits"), [(8, 4), (9, 3), (2, 9), (1, 8)])
