@@ -13,6 +13,7 @@ LIBERTY ?=
 ARGS ?=
 
 BIN := .venv/bin
+EXTRAS := sim synth prove dev
 READY := .venv/ready
 RUN = $(BIN)/python -m scripts.$@ --preset $(PRESET)
 
@@ -60,7 +61,7 @@ clean: ## remove what was made, but not the tools that were installed
 
 lock: ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv
-	build/lock/bin/uv pip compile --quiet --upgrade pyproject.toml --all-extras --universal --python-version 3.11 \
+	build/lock/bin/uv pip compile --quiet --upgrade pyproject.toml $(EXTRAS:%=--extra %) --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --output-file requirements.lock
 
 $(READY): requirements.lock pyproject.toml

@@ -17,8 +17,7 @@ from golden import float_dot as golden
 from golden.formats import FP16
 from rtl import float_dot
 from rtl.adders import Term
-from rtl.emit import to_rtlil
-from rtl.emit import to_verilog
+from rtl.emit import to_rtlil, to_verilog
 from rtl.float_dot import FusedDot, MultiplyAdd, Product, ToFloat
 from scripts.yosys import synthesize
 
