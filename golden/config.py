@@ -35,6 +35,11 @@ def signed_bits(bound: int) -> int:
     return bound.bit_length() + 1
 
 
+def limited(default: float, least: float, most: float) -> Any:
+    """A field of a configuration, with its least and largest value."""
+    return dataclasses.field(default=default, metadata={"least": least, "most": most})
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that shapes the hardware and its golden model.
@@ -45,17 +50,17 @@ class Config:
     # -- geometry --
     head_dim: int = 64
     """Channels of a head; a multiple of 16."""
-    query_rows: int = 64
+    query_rows: int = limited(64, 2, 1024)
     """Query rows of a query tile, resident in the core while key tiles stream by."""
-    tile: int = 64
+    tile: int = limited(64, 2, 1024)
     """Tokens of a key/value tile."""
-    lanes: int = 16
+    lanes: int = limited(16, 2, 1024)
     """Key lanes: keys that meet one query row in one pass; also the readers of a query element's table."""
-    banks: int = 16
+    banks: int = limited(16, 1, 256)
     """Banks of the token buffers."""
-    tile_slots: int = 2
+    tile_slots: int = limited(2, 2, 64)
     """Key/value tiles that the token buffers hold: one is read while the others are filled."""
-    request_depth: int = 4
+    request_depth: int = limited(4, 1, 64)
     """Requests that each lane of the bank arbiter can queue: 2 keep a lane busy, more decouple it from a late table."""
     request_window: int = 1
     """Requests of a lane that banks may serve at once and out of order: its queues, each to a part of the banks."""
@@ -63,38 +68,54 @@ class Config:
     # -- numbers --
     float_format: str = "fp16"
     """Format of the query elements: fp16 or bf16. The output is FP16."""
-    digits: int = 2
+    digits: int = limited(2, 2, 3)
     """4-bit digits in a stored key or value code: LUT4 reads the first, LUT8 the first two, FULL all."""
-    query_bits: int = 13
+    query_bits: int = limited(13, 8, 18)
     """Bits of an aligned query mantissa, sign included."""
-    prob_bits: int = 16
+    prob_bits: int = limited(16, 8, 18)
     """Bits of a probability as table operand, sign included; over many keys its rounding is the largest error."""
-    scale_bits: int = 6
+    scale_bits: int = limited(6, 2, 8)
     """Mantissa bits of a token's scale, leading one included."""
-    score_integer_bits: int = 11
+    score_integer_bits: int = limited(11, 6, 12)
     """Integer bits of a base-2 score, sign included; scores saturate beyond."""
-    score_fraction_bits: int = 10
+    score_fraction_bits: int = limited(10, 8, 12)
     """Fraction bits of a base-2 score."""
-    max_tokens: int = 131072
+    max_tokens: int = limited(131072, 2, 1 << 20)
     """Most keys that one query row may meet; sizes the accumulators."""
+    key_digit_step: int = limited(3, 2, DIGIT_BITS)
+    """Bits by which a digit of a key weighs more than the next; below 4 a digit corrects the one before whole."""
+    value_digit_step: int = limited(4, 2, DIGIT_BITS)
+    """Bits by which a digit of a value weighs more than the next."""
 
     # -- structure --
     table: str = "pairs"
     """Style of the multiplier's tables: see rtl.table_styles; multiply and booth have none, for comparison."""
     adder: str = "save"
     """Form of the readers' sums: carry chains, for FPGAs, or carry-save rows, for gates."""
-    tree_fanin: int = 64
+    tree_fanin: int = limited(64, 2, 64)
     """Addends summed between two registers of an adder tree."""
 
-    # -- preparation and speculation --
+    # -- preparation, speculation, matching and grouping --
     rotate: bool = True
     """Rotate Q, K and V by a Hadamard transform before quantisation."""
-    top_mass: float = 0.9
-    """Speculated softmax mass of a query tile that the top tier should hold."""
-    top_floor: float = 0.05
-    """Least share of key tiles in the top tier."""
-    top_cap: float = 0.25
-    """Largest share of key tiles in the top tier."""
+    shape_keys: bool = True
+    """Round the digits of keys so that their errors fall where the queries of the head do not look."""
+    piece: int = limited(16, 2, 1024)
+    """Tokens of a piece of a key tile, which has one tier for all rows of a query tile."""
+    cell: int = limited(8, 1, 1024)
+    """Tokens of a cell of a piece: the finest thing that speculation looks at, in queries and in keys."""
+    frame_mass: float = limited(0.99, 0, 1)
+    """Speculated softmax mass of the frames inside which pieces are judged; with 1, all are."""
+    top_share: float = limited(0.125, 0, 1)
+    """Share of the products of a layer in the top tiers, LUT8 and FULL."""
+    full_share: float = limited(0.04, 0, 1)
+    """Share of the products of a layer in FULL, where that is more exact than LUT8; part of top_share."""
+    reuse_distance: float = limited(0.0, 0, 2)
+    """Relative L2 distance below which a query row takes the result of its reference row; 0 computes all rows."""
+    group_window: int = limited(4, 1, 64)
+    """Query tiles of a frame that grouping may join, where reuse left few rows in them."""
+    cores: int = limited(4, 1, 1024)
+    """Cores that take query tiles from one work queue."""
 
     def __post_init__(self) -> None:
         def need(ok: bool, field: str, allowed: str) -> None:
@@ -104,42 +125,27 @@ class Config:
         for f in dataclasses.fields(self):
             kind = {"int": int, "bool": bool, "str": str, "float": (int, float)}[str(f.type)]
             value = getattr(self, f.name)
-            need(
-                isinstance(value, kind) and (f.type == "bool" or not isinstance(value, bool)),
-                f.name,
-                f"of type {f.type}",
-            )
+            right = isinstance(value, kind) and (f.type == "bool" or not isinstance(value, bool))
+            need(right, f.name, f"of type {f.type}")
+            if f.metadata:
+                need(
+                    f.metadata["least"] <= value <= f.metadata["most"],
+                    f.name,
+                    "in {least}..{most}".format(**f.metadata),
+                )
         need(16 <= self.head_dim <= 256 and self.head_dim % 16 == 0, "head_dim", "a multiple of 16 in 16..256")
-        need(2 <= self.tile <= 1024, "tile", "in 2..1024")
-        need(
-            2 <= self.lanes <= self.tile and self.tile % self.lanes == 0,
-            "lanes",
-            f"at least 2 and a divisor of tile = {self.tile}",
-        )
-        need(
-            self.lanes <= self.query_rows <= 1024,
-            "query_rows",
-            f"in lanes = {self.lanes}..1024, so that loading a tile hides behind computing one",
-        )
-        need(1 <= self.banks <= 256, "banks", "in 1..256")
-        need(2 <= self.tile_slots <= 64, "tile_slots", "in 2..64")
-        need(1 <= self.request_depth <= 64, "request_depth", "in 1..64")
+        need(self.tile % self.lanes == 0, "lanes", f"at least 2 and a divisor of tile = {self.tile}")
+        hides = f"at least lanes = {self.lanes}, so that loading a tile hides behind computing one"
+        need(self.query_rows >= self.lanes, "query_rows", hides)
         windows = [1 << n for n in range(self.banks.bit_length())]
         need(self.request_window in windows, "request_window", f"one of {windows}, powers of two up to config.banks")
         need(self.float_format in FLOAT_FORMATS, "float_format", "one of " + ", ".join(FLOAT_FORMATS))
         need(self.table in TABLE_STYLES, "table", "one of " + ", ".join(TABLE_STYLES))
         need(self.adder in ADDERS, "adder", "one of " + ", ".join(ADDERS))
-        need(2 <= self.digits <= 3, "digits", "2 or 3")
-        need(8 <= self.query_bits <= 18, "query_bits", "in 8..18")
-        need(8 <= self.prob_bits <= 18, "prob_bits", "in 8..18")
-        need(2 <= self.scale_bits <= 8, "scale_bits", "in 2..8")
-        need(6 <= self.score_integer_bits <= 12, "score_integer_bits", "in 6..12")
-        need(8 <= self.score_fraction_bits <= 12, "score_fraction_bits", "in 8..12")
-        need(self.tile <= self.max_tokens <= 1 << 20, "max_tokens", f"in tile = {self.tile}..{1 << 20}")
-        need(2 <= self.tree_fanin <= 64, "tree_fanin", "in 2..64")
-        need(0 < self.top_mass <= 1, "top_mass", "in (0, 1]")
-        need(0 <= self.top_floor <= 1, "top_floor", "in [0, 1]")
-        need(self.top_floor <= self.top_cap <= 1, "top_cap", f"in top_floor = {self.top_floor}..1")
+        need(self.max_tokens >= self.tile, "max_tokens", f"in tile = {self.tile}..{1 << 20}")
+        need(self.piece <= self.tile, "piece", f"in 2..tile = {self.tile}")
+        need(self.cell <= self.piece, "cell", f"in 1..piece = {self.piece}")
+        need(self.full_share <= self.top_share, "full_share", f"in 0..top_share = {self.top_share}")
 
     # -- tiers and codes --
     def passes(self, tier: Tier) -> int:
@@ -151,18 +157,16 @@ class Config:
         """Bits of a stored key or value code."""
         return DIGIT_BITS * self.digits
 
-    @property
-    def code_max(self) -> int:
+    def digit_weights(self, step: int) -> tuple[int, ...]:
+        """Weights of the digits of a code, most significant first, each 2**step times the next."""
+        return tuple(1 << (step * n) for n in reversed(range(self.digits)))
+
+    def code_max(self, step: int) -> int:
         """Largest code magnitude that quantisation uses: all digits at DIGIT_MAX."""
-        return DIGIT_MAX * self._digit_weights
+        return DIGIT_MAX * sum(self.digit_weights(step))
 
-    @property
-    def _digit_weights(self) -> int:
-        return sum(1 << (DIGIT_BITS * i) for i in range(self.digits))
-
-    @property
-    def _code_bound(self) -> int:
-        return -DIGIT_MIN * self._digit_weights
+    def _code_bound(self, step: int) -> int:
+        return -DIGIT_MIN * sum(self.digit_weights(step))
 
     @property
     def word_bits(self) -> int:
@@ -235,7 +239,7 @@ class Config:
     @property
     def key_sum_bits(self) -> int:
         """Bits of q . k over all digits of a code."""
-        return signed_bits(self.query_max * self._code_bound * self.head_dim)
+        return signed_bits(self.query_max * self._code_bound(self.key_digit_step) * self.head_dim)
 
     @property
     def running_max_bits(self) -> int:
@@ -251,7 +255,7 @@ class Config:
     @property
     def output_sum_bits(self) -> int:
         """Bits of an output accumulator: no sum over max_tokens keys can overflow it."""
-        return signed_bits(self.prob_max * self._code_bound * self.max_tokens)
+        return signed_bits(self.prob_max * self._code_bound(self.value_digit_step) * self.max_tokens)
 
     @property
     def group_prob_bits(self) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
 from golden.config import Config, Tier
 from golden.formats import FORMATS
 from golden.prepare import Prepared, dequantise, restore, restore_values
-from golden.tiles import Tiles
+from golden.tiles import Tiles, means
 from golden.traces import Head
 
 CHUNK = 512
@@ -56,10 +58,20 @@ def attend(head: Head) -> NDArray[np.float64]:
     return dense(head.q, head.k, head.v)
 
 
-def attend_dropping(head: Head, prepared: Prepared, tiers: NDArray[np.int8]) -> NDArray[np.float64]:
-    """The head's attention, [tokens, head_dim], if blocks below LUT8 were dropped; tiers [query_tiles, key_tiles]."""
-    top = tiers >= Tier.LUT8
-    return dense(head.q, head.k, head.v, top[prepared.query_tiles.tile_of][:, prepared.key_tiles.tile_of])
+def attend_dropping(head: Head, prepared: Prepared, rows: Tiles, tiers: NDArray[np.int8]) -> NDArray[np.float64]:
+    """The head's attention, [tokens, head_dim], if pieces below LUT8 were dropped; tiers [tiles of rows, key_pieces].
+
+    Tokens that `rows` lacks, and those that keep no key, get zeros.
+    """
+    columns = prepared.key_tiles
+    output = np.zeros(head.q.shape)
+    keep = np.empty(len(head.k), bool)
+    for tile, (start, stop) in enumerate(pairwise(rows.start)):
+        keep[columns.order] = np.repeat(tiers[tile] >= Tier.LUT8, np.diff(columns.piece_start))
+        tokens = rows.order[start:stop]
+        if keep.any():
+            output[tokens] = dense(head.q[tokens], head.k[keep], head.v[keep])
+    return output
 
 
 def numerics_error(config: Config, prepared: Prepared, output: NDArray[np.uint16], tier: Tier = Tier.FULL) -> float:
@@ -79,7 +91,24 @@ def attention_map(head: Head, rows: Tiles, columns: Tiles) -> NDArray[np.float64
     """Mean softmax mass that the rows of a query tile give to a key tile, [query_tiles, key_tiles]: rows sum to 1."""
     pooled = np.empty((len(rows.frame), len(columns.frame)))
     q, k = head.q.astype(np.float64), head.k.astype(np.float64)[columns.order]
-    for tile, (start, stop) in enumerate(zip(rows.start[:-1], rows.start[1:], strict=True)):
+    for tile, (start, stop) in enumerate(pairwise(rows.start)):
         p = probabilities(q[rows.order[start:stop]], k)
         pooled[tile] = np.add.reduceat(p.mean(axis=0), columns.start[:-1])
     return pooled
+
+
+def concentration(prepared: Prepared, rows: Tiles) -> NDArray[np.float64]:
+    """What golden.speculate estimates: the mean p**2 over the rows of a tile and the keys of a piece.
+
+    [tiles of rows, key_pieces]. Rows that are not finite count as zeros.
+    """
+    start = prepared.key_tiles.piece_start
+    query = prepared.rows_of(rows)
+    query = np.where(np.isfinite(query).all(axis=1, keepdims=True), query, 0)
+    found = np.empty((len(rows.frame), len(start) - 1))
+    for tile, (first, last) in enumerate(pairwise(rows.start)):
+        score = query[first:last] @ prepared.key.T
+        p = np.exp2(score - score.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        found[tile] = means((p**2).mean(axis=0), start)
+    return found

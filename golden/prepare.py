@@ -2,7 +2,7 @@
 
 Means are subtracted ("smooth matrix K" of SageAttention, ICLR 2025: softmax does not notice a shift of all keys; the
 value mean is added back), Q, K and V are rotated by a Hadamard transform, which spreads outliers ("incoherence
-processing" of QuaRot, NeurIPS 2024), and keys and values are quantised with one scale a token.
+processing" of QuaRot, NeurIPS 2024), and keys and values are quantised with one scale a token (golden.quantise).
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.attention import Operands, codes_seen
-from golden.config import DIGIT_BITS, DIGIT_MAX, DIGIT_MIN, Config, Tier
+from golden.attention import Operands
+from golden.config import Config, Tier
+from golden.digits import seen
 from golden.formats import FORMATS, FP16
+from golden.quantise import feedback, nearest, scaled, scales, shaped
 from golden.tiles import Tiles, make_tiles
 from golden.traces import Head
 
@@ -40,6 +42,16 @@ class Prepared:
     """[config.head_dim, config.head_dim], orthonormal and symmetric"""
     operands: Operands
 
+    def places(self, rows: Tiles) -> NDArray[np.int64]:
+        """[rows], the places in query_tiles of the tokens that `rows` orders."""
+        place = np.empty(len(self.query), np.int64)
+        place[self.query_tiles.order] = np.arange(len(place))
+        return place[rows.order]
+
+    def rows_of(self, rows: Tiles) -> NDArray[np.float64]:
+        """[rows, config.head_dim], the queries that `rows` orders."""
+        return self.query[self.places(rows)]
+
 
 def prepare(config: Config, head: Head) -> Prepared:
     """The operands of a head, whose head_dim may be less than config.head_dim: channels of zeros are added.
@@ -58,8 +70,8 @@ def prepare(config: Config, head: Head) -> Prepared:
     for name in ("k", "v"):
         if not np.isfinite(getattr(head, name)).all():
             raise ValueError(f"{head.name}: {name} holds an infinity or a NaN: must be finite")
-    query_tiles = make_tiles(head.grid, head.text_tokens, config.query_rows)
-    key_tiles = make_tiles(head.grid, head.text_tokens, config.tile)
+    query_tiles = make_tiles(config, head.grid, head.text_tokens, config.query_rows)
+    key_tiles = make_tiles(config, head.grid, head.text_tokens, config.tile)
     rotation = hadamard(config.head_dim) if config.rotate else np.eye(config.head_dim)
     q, k, v = (x.astype(np.float64) for x in (head.q, head.k, head.v))
     value_mean = v.mean(axis=0)
@@ -80,18 +92,21 @@ def prepare(config: Config, head: Head) -> Prepared:
             f"{head.name}: v reaches {np.abs(value).max():.3g} after rotation: beyond fp16, the output format"
         )
 
-    key_mantissa, key_exponent = scales(config, key, -(1 << (config.key_exponent_bits - 1)))
+    step = config.key_digit_step
+    key_mantissa, key_exponent = scales(config, key, step, -(1 << (config.key_exponent_bits - 1)))
+    key_digits = shaped(config, scaled(key, key_mantissa, key_exponent), feedback(config, query), step)
     # The largest value scale decides the output exponent; smaller ones are shifted right, as far as the field goes.
-    _, exponent = scales(config, value, -(1 << (config.output_exponent_bits - 1)) - config.scale_bits)
+    step = config.value_digit_step
+    _, exponent = scales(config, value, step, -(1 << (config.output_exponent_bits - 1)) - config.scale_bits)
     output_exponent = int(exponent.max()) + config.scale_bits
     least = int(exponent.max()) - (1 << config.value_exponent_bits) + 1
-    value_mantissa, value_exponent = scales(config, value, least)
+    value_mantissa, value_exponent = scales(config, value, step, least)
     operands = Operands(
         query=query_bits,
-        key_codes=quantise(config, key, key_mantissa, key_exponent),
+        key_digits=key_digits,
         key_mantissa=key_mantissa,
         key_exponent=key_exponent,
-        value_codes=quantise(config, value, value_mantissa, value_exponent, fair=True),
+        value_digits=nearest(config, scaled(value, value_mantissa, value_exponent), step),
         value_mantissa=value_mantissa,
         value_shift=output_exponent - config.scale_bits - value_exponent,
         output_exponent=output_exponent,
@@ -125,46 +140,6 @@ def hadamard(size: int) -> NDArray[np.float64]:
     return np.kron(np.eye(size // block), matrix / np.sqrt(block))
 
 
-def scales(config: Config, vectors: NDArray[np.float64], least: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Mantissas (scale_bits bits, leading one set) and exponents, both [tokens], for vectors [tokens, head_dim].
-
-    mantissa * 2**exponent is the largest magnitude over code_max, rounded up, so that no code clips. The exponent is
-    at least `least`: a vector too small for it, or of zeros, gets the least scale.
-    """
-    scale = np.abs(vectors).max(axis=1) / config.code_max
-    half = 1 << (config.scale_bits - 1)
-    fraction, exponent = np.frexp(np.maximum(scale, np.ldexp(half, least)))
-    mantissa = np.ceil(fraction * (2 * half)).astype(np.int64)
-    exponent = exponent.astype(np.int64) - config.scale_bits
-    over = mantissa == 2 * half
-    return np.where(over, half, mantissa), exponent + over
-
-
-def quantise(
-    config: Config,
-    vectors: NDArray[np.float64],
-    mantissa: NDArray[np.int64],
-    exponent: NDArray[np.int64],
-    fair: bool = False,
-) -> NDArray[np.int16]:
-    """Codes [tokens, head_dim] of vectors under scales mantissa * 2**exponent: rounded to nearest, ties to even.
-
-    Plain codes are the most exact, but their first digit rounds ties up, by half a code unit on average, and over
-    many values such a bias adds up where noise averages out. `fair` codes round the first digit to nearest by
-    itself and clip the others to what they can write; the mean of what clipping takes is given back, so that the
-    bias vanishes at LUT4 and at FULL. It costs a few percent of the error of two digits.
-    """
-    scaled = vectors / np.ldexp(mantissa.astype(np.float64), exponent)[:, None]
-    if not fair:
-        return np.rint(scaled).astype(np.int16)
-    weight = 1 << (DIGIT_BITS * (config.digits - 1))
-    others = (weight - 1) // ((1 << DIGIT_BITS) - 1)  # the digits after the first, all 1
-    lost = (weight / 2 - DIGIT_MAX * others) ** 2 / (2 * weight)  # by clipping, on average over a uniform rest
-    lead = np.clip(np.rint(scaled / weight), -DIGIT_MAX, DIGIT_MAX)
-    rest = np.clip(np.rint(scaled - lead * weight + lost), DIGIT_MIN * others, DIGIT_MAX * others)
-    return (lead * weight + rest).astype(np.int16)
-
-
 def dequantise(
     config: Config, operands: Operands, tier: Tier = Tier.FULL
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -172,5 +147,18 @@ def dequantise(
     key_scale = np.ldexp(operands.key_mantissa.astype(np.float64), operands.key_exponent)
     value_exponent = operands.output_exponent - config.scale_bits - operands.value_shift
     value_scale = np.ldexp(operands.value_mantissa.astype(np.float64), value_exponent)
-    keys, values = codes_seen(config, operands.key_codes)[tier], codes_seen(config, operands.value_codes)[tier]
+    keys = seen(config, operands.key_digits, config.key_digit_step)[tier]
+    values = seen(config, operands.value_digits, config.value_digit_step)[tier]
     return keys * key_scale[:, None], values * value_scale[:, None]
+
+
+def operations(config: Config, tokens: int, head_dim: int) -> int:
+    """What `prepare` computes, as golden.speculate counts: means, rotations, scales, codes, and shaping if it is on."""
+    size = config.head_dim
+    each = 4 * head_dim  # two means, found and subtracted
+    if config.rotate:
+        each += 3 * size * (size & -size).bit_length()
+    each += 2 * size + 2 * size * config.digits  # the largest magnitudes, and digits
+    if config.shape_keys:
+        each += size * (size + 1) // 2 * (1 + config.digits)  # moments of queries, and feedback for every digit
+    return tokens * each

@@ -16,18 +16,18 @@ from golden.tables import EXP2_GUARD_BITS, exp2_tables
 
 @dataclasses.dataclass(frozen=True)
 class Probabilities:
-    """What one lane group adds to its rows."""
+    """What lane groups, one after another, add to their rows."""
 
     running_max: NDArray[np.int64]
-    """[rows], after this group"""
+    """[rows, groups], after each group"""
     rescale: NDArray[np.int64]
-    """[rows], right shift of everything accumulated before"""
+    """[rows, groups], right shift of everything accumulated before the group"""
     prob: NDArray[np.int64]
-    """[rows, lanes], 2**(score - running_max) with prob_bits - 1 fraction bits; 0 in inactive lanes"""
+    """[rows, groups, lanes], 2**(score - running_max) with prob_bits - 1 fraction bits; 0 in inactive lanes"""
     prob_sum: NDArray[np.int64]
-    """[rows], sum of prob"""
+    """[rows, groups], sum of prob"""
     weight: NDArray[np.int64]
-    """[rows, lanes], prob times the value scale: the operand of the p . v tables"""
+    """[rows, groups, lanes], prob times the value scale: the operand of the p . v tables"""
 
 
 def initial_max(config: Config) -> int:
@@ -55,18 +55,19 @@ def softmax(
     value_mantissa: NDArray[np.int64],
     value_shift: NDArray[np.int64],
 ) -> Probabilities:
-    """One lane group of every row: scores [rows, lanes], active [lanes], running_max [rows] before the group.
+    """Lane groups of every row: scores [rows, groups, lanes], active [groups, lanes], running_max [rows] before them.
 
-    The new maximum is the ceiling of the group's largest score, if larger. A value's scale is
-    value_mantissa * 2**-(scale_bits + value_shift), both [lanes]; the weight is rounded to nearest, ties up.
+    The maximum after a group is the ceiling of the group's largest score, if larger. A value's scale is
+    value_mantissa * 2**-(scale_bits + value_shift), both [groups, lanes]; the weight is rounded to nearest, ties up.
     """
     least = initial_max(config) << config.score_fraction_bits
-    group_max = np.where(active[None, :], score, least).max(axis=1)
+    group_max = np.where(active, score, least).max(axis=2)
     ceiling = -(-group_max >> config.score_fraction_bits)
-    new_max = np.maximum(running_max, ceiling)
-    rescale = np.minimum(new_max - running_max, config.output_sum_bits)
-    distance = (new_max << config.score_fraction_bits)[:, None] - score
-    prob = np.where(active[None, :], exp2(config, np.maximum(distance, 0)), 0)
-    drop = config.scale_bits + value_shift[None, :]
-    weight = (prob * value_mantissa[None, :] + (1 << drop >> 1)) >> drop
-    return Probabilities(new_max, rescale, prob, prob.sum(axis=1), weight)
+    maxima = np.maximum.accumulate(np.concatenate([running_max[:, None], ceiling], axis=1), axis=1)
+    new_max = maxima[:, 1:]
+    rescale = np.minimum(np.diff(maxima, axis=1), config.output_sum_bits)
+    distance = (new_max << config.score_fraction_bits)[:, :, None] - score
+    prob = np.where(active, exp2(config, np.maximum(distance, 0)), 0)
+    drop = config.scale_bits + value_shift
+    weight = (prob * value_mantissa + (1 << drop >> 1)) >> drop
+    return Probabilities(new_max, rescale, prob, prob.sum(axis=2), weight)

@@ -30,7 +30,7 @@ class AccumulateLane(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        added = weighted(m, self.config, self.dot, self.digit, "added")
+        added = weighted(m, self.config, self.config.value_digit_step, self.dot, self.digit, "added")
         m.d.comb += self.after.eq((self.before >> self.rescale) + added)
         return m
 

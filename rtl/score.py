@@ -42,7 +42,7 @@ class ScoreLane(wiring.Component):
         m = Module()
         config, form = self.config, FORMATS[self.config.float_format]
 
-        added = weighted(m, config, self.dot, self.digit, "added")
+        added = weighted(m, config, config.key_digit_step, self.dot, self.digit, "added")
         key_sum = Signal(signed(config.key_sum_bits), reset_less=True)
         with m.If(self.take):
             m.d.sync += key_sum.eq(Mux(self.digit == 0, 0, key_sum) + added)

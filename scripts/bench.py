@@ -55,14 +55,14 @@ def peak_bytes(function: Callable[[], Any]) -> int:
 def bench_golden(config: Config, head: Head) -> dict[str, Any]:
     """Golden attention of a head, against dense attention in float64 in the same run."""
     work = workload(config, head)
-    taken = seconds(lambda: attention(config, work.prepared.operands, work.schedule))
+    taken = seconds(lambda: attention(config, work.operands, work.schedule))
     return {
         "head": head.name,
         "tokens": len(head.q),
         "seconds": taken,
         "pairs_per_second": len(head.q) ** 2 / taken,
         "ratio_to_dense_float64": taken / seconds(lambda: attend(head)),
-        "peak_bytes": peak_bytes(lambda: attention(config, work.prepared.operands, work.schedule)),
+        "peak_bytes": peak_bytes(lambda: attention(config, work.operands, work.schedule)),
     }
 
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from golden.config import Config, Tier
+from golden.layer import Plan, plan
 from golden.oracle import attend, attend_dropping, attention_map, numerics_error, relative_l2
 from golden.prepare import restore
 from golden.traces import Head, load
@@ -22,7 +23,7 @@ from scripts.results import folder, write_results
 from sim.model import build
 from sim.simulate import simulate
 from sim.tools import require_compiler
-from sim.workload import Workload, workload
+from sim.workload import Workload, planned, workload
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "street.npz"
 
@@ -52,8 +53,7 @@ LINES: dict[str, Callable[[dict[str, Any]], str]] = {
 def demo(name: str, config: Config, traces: tuple[Path, ...], chosen: tuple[int, ...]) -> None:
     """Simulate every head of the TRACES (.npz, .safetensors), or of the sample that comes with the repository."""
     require_compiler()
-    heads = [head for path in traces for head in choose(path, chosen)]
-    heads = heads or [fitting(config, head) for head in choose(SAMPLE, chosen)]
+    layers = [choose(path, chosen) for path in traces] or [[fitting(config, head) for head in choose(SAMPLE, chosen)]]
     console.print(describe(name, config))
     out = folder(name)
     columns = (
@@ -64,13 +64,14 @@ def demo(name: str, config: Config, traces: tuple[Path, ...], chosen: tuple[int,
     )
     with Progress(*columns, console=console) as progress:
         # Golden first: what is wrong with the tensors shows before anything is built.
-        work = [golden_runs(config, head, progress) for head in heads]
+        plans = [made for heads in layers for made in plan(config, heads)]
+        work = [golden_runs(config, made, progress) for made in plans]
         step = progress.add_task("generate Verilog", total=len(COMPONENTS))
         write(config, name, out / "verilog", advancing(COMPONENTS, progress, step))
         step = progress.add_task("build the Verilator model", total=None)
         build("core", config)
         progress.update(step, total=1, completed=1)
-        runs = [run(config, *pair, progress) for pair in work]
+        runs = [run(config, made, *pair, progress) for made, pair in zip(plans, work, strict=True)]
     draw_heads([panel for _, panel in runs], out / "demo.png")
     figures = [figures for figures, _ in runs]
     path = write_results("demo", name, config, {"heads": figures})
@@ -99,27 +100,30 @@ def advancing(names: Iterable[str], progress: Progress, step: TaskID) -> Iterato
         progress.advance(step)
 
 
-def golden_runs(config: Config, head: Head, progress: Progress) -> tuple[Workload, Workload]:
-    """What the core is to compute: the head with speculated tiers, and for comparison with LUT8 everywhere."""
-    step = progress.add_task(f"{head.name}: golden model", total=2 * len(head.q))
+def golden_runs(config: Config, made: Plan, progress: Progress) -> tuple[Workload, Workload]:
+    """What the core is to compute: the head as it is planned, and for comparison with LUT8 everywhere."""
+    head = made.head
+    step = progress.add_task(f"{head.name}: golden model", total=len(made.rows.order) + len(head.q))
 
     def advance(rows: int) -> None:
         progress.advance(step, rows)
 
-    return workload(config, head, progress=advance), workload(config, head, Tier.LUT8, progress=advance)
+    return planned(config, made, advance), workload(config, head, Tier.LUT8, progress=advance)
 
 
-def run(config: Config, work: Workload, uniform: Workload, progress: Progress) -> tuple[dict[str, Any], HeadPanel]:
+def run(
+    config: Config, made: Plan, work: Workload, uniform: Workload, progress: Progress
+) -> tuple[dict[str, Any], HeadPanel]:
     """Figures and picture of one head, simulated."""
-    head = work.head
+    head = made.head
     step = progress.add_task(f"{head.name}: simulate the core", total=1)
     simulated = simulate(
         "core", config, inputs={"workload": work}, progress=lambda share: progress.update(step, completed=share)
     )
     progress.update(step, completed=1)
     figures = {"head": head.name, "tokens": len(head.q), "head_dim": head.q.shape[1]}
-    figures |= measured(config, work, simulated) | errors(config, work, uniform)
-    return figures, panel(work, figures)
+    figures |= measured(config, work, simulated) | errors(config, made, work, uniform)
+    return figures, panel(made, figures)
 
 
 def measured(config: Config, work: Workload, simulated: dict[str, Any]) -> dict[str, Any]:
@@ -139,27 +143,27 @@ def measured(config: Config, work: Workload, simulated: dict[str, Any]) -> dict[
     }
 
 
-def errors(config: Config, work: Workload, uniform: Workload) -> dict[str, Any]:
+def errors(config: Config, made: Plan, work: Workload, uniform: Workload) -> dict[str, Any]:
     """Relative L2 errors against the float64 oracle; the golden model's output, which the hardware's is equal to."""
-    reference = attend(work.head)
+    reference = attend(made.head)
     return {
         "tier_shares": work.schedule.tier_shares(),
-        "rel_l2": relative_l2(restore(work.prepared, work.expected), reference),
-        "rel_l2_dropped": relative_l2(attend_dropping(work.head, work.prepared, work.tiers), reference),
-        "rel_l2_lut8": relative_l2(restore(uniform.prepared, uniform.expected), reference),
-        "rel_l2_numerics": numerics_error(config, uniform.prepared, uniform.expected, Tier.LUT8),
+        "rel_l2": relative_l2(made.restore(work.expected), reference),
+        "rel_l2_dropped": relative_l2(attend_dropping(made.head, made.prepared, made.rows, made.tiers), reference),
+        "rel_l2_lut8": relative_l2(restore(made.prepared, uniform.expected), reference),
+        "rel_l2_numerics": numerics_error(config, made.prepared, uniform.expected, Tier.LUT8),
     }
 
 
-def panel(work: Workload, figures: dict[str, Any]) -> HeadPanel:
+def panel(made: Plan, figures: dict[str, Any]) -> HeadPanel:
     """The head's row of the picture."""
-    rows, columns = work.prepared.query_tiles, work.prepared.key_tiles
+    rows, columns = made.rows, made.prepared.key_tiles.pieces
     return HeadPanel(
-        title=f"{work.head.name}: {figures['tokens']:,} tokens, {figures['lane_utilisation']:.1%} of the lanes busy",
-        query_tiles=rows,
-        key_tiles=columns,
-        attention=attention_map(work.head, rows.pieces, columns.pieces),
-        tiers=work.tiers,
+        title=f"{made.head.name}: {figures['tokens']:,} tokens, {figures['lane_utilisation']:.1%} of the lanes busy",
+        rows=rows,
+        columns=columns,
+        attention=attention_map(made.head, rows, columns),
+        tiers=made.tiers,
         rel_l2=figures["rel_l2"],
         rel_l2_dropped=figures["rel_l2_dropped"],
     )

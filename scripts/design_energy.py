@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from golden.align import align
 from golden.config import DIGIT_BITS, Config
-from golden.digits import codes_of, digits
 from golden.float_dot import fused_dot, multiply_add, to_float
 from golden.formats import FP16
 from golden.prepare import Prepared
@@ -72,7 +71,7 @@ class Run:
         """The first reader's key: readers share a tile of keys, and a table's life is that tile."""
         tile = self.cycle // (self.lifetime * self.config.query_rows)
         place = self.cycle % self.lifetime * (self.config.tile // min(self.lifetime, self.config.tile))
-        return (tile * self.config.tile + place) % len(self.prepared.operands.key_codes)
+        return (tile * self.config.tile + place) % len(self.prepared.operands.key_mantissa)
 
     @property
     def operands(self) -> NDArray[np.int64]:
@@ -86,10 +85,10 @@ class Run:
 
     def codes(self) -> tuple[NDArray[np.int64], list[int]]:
         """The codes in each cycle [cycles, DOT], and how the reader takes them: as digits, or as they are."""
-        each = digits(self.config, self.prepared.operands.key_codes)[: self.design.code_bits // DIGIT_BITS]
-        value = codes_of(self.config, each).astype(np.int64)
-        stored = np.zeros_like(value)
-        for digit in each:
+        each = self.prepared.operands.key_digits[: self.design.code_bits // DIGIT_BITS]
+        value = stored = np.zeros(each.shape[1:], np.int64)
+        for digit in each.astype(np.int64):
+            value = (value << DIGIT_BITS) + digit
             stored = (stored << DIGIT_BITS) | (digit & ((1 << DIGIT_BITS) - 1))
         whole = self.design.digits == 1
         return value[self.key], pack((value if whole else stored)[self.key], self.design.code_bits)

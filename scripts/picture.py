@@ -32,12 +32,13 @@ class HeadPanel:
     """One row of the picture."""
 
     title: str
-    query_tiles: Tiles
-    key_tiles: Tiles
+    rows: Tiles
+    columns: Tiles
+    """Tiles, and pieces as tiles of their own"""
     attention: NDArray[np.float64]
-    """[query pieces, key pieces], mean softmax mass: `golden.oracle.attention_map` of the tiles' pieces"""
+    """[query_tiles, key_pieces], mean softmax mass: `golden.oracle.attention_map`"""
     tiers: NDArray[np.int8]
-    """[query_tiles, key_tiles]"""
+    """[query_tiles, key_pieces]"""
     rel_l2: float
     """Relative L2 error of the output against the float64 oracle"""
     rel_l2_dropped: float
@@ -46,9 +47,8 @@ class HeadPanel:
     @property
     def top_mass(self) -> float:
         """Share of the softmax mass that lies in blocks above LUT4."""
-        rows, columns = self.query_tiles, self.key_tiles
-        top = (self.tiers > Tier.LUT4)[rows.piece_tile][:, columns.piece_tile]
-        return float(np.average((self.attention * top).sum(axis=1), weights=np.diff(rows.piece_start)))
+        held = (self.attention * (self.tiers > Tier.LUT4)).sum(axis=1)
+        return float(np.average(held, weights=np.diff(self.rows.start)))
 
 
 def draw_heads(panels: Sequence[HeadPanel], path: str | Path) -> None:
@@ -74,7 +74,7 @@ def _draw_attention(axes: Axes, panel: HeadPanel) -> None:
     bar.set_label("softmax mass", color=FAINT)
     bar.outline.set_visible(False)
     axes.set_title(f"Attention: {panel.top_mass:.0%} of its mass lies in the top tiers", fontsize=12, color=INK)
-    _frame_lines(axes, panel.query_tiles.pieces, panel.key_tiles.pieces)
+    _frame_lines(axes, panel.rows, panel.columns)
 
 
 def _draw_tiers(axes: Axes, panel: HeadPanel) -> None:
@@ -90,7 +90,7 @@ def _draw_tiers(axes: Axes, panel: HeadPanel) -> None:
     bar.outline.set_visible(False)
     text = f"Tiers: error {panel.rel_l2:.4f}; {panel.rel_l2_dropped:.3f} if LUT4 were dropped"
     axes.set_title(text, fontsize=12, color=INK)
-    _frame_lines(axes, panel.query_tiles, panel.key_tiles)
+    _frame_lines(axes, panel.rows, panel.columns)
 
 
 def _edges(used: Sequence[Tier]) -> list[float]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from golden.attention import Operands
 from golden.config import DIGIT_BITS, Config
-from golden.digits import digits
 from golden.schedule import LaneGroup, Schedule
 from rtl import layouts
 from sim.pack import pack
@@ -73,7 +72,7 @@ def lane_mask(active: NDArray[np.bool_]) -> int:
 
 
 def _tokens(config: Config, operands: Operands, ends: set[int]) -> list[int]:
-    keys, values = (stored(config, codes).tolist() for codes in (operands.key_codes, operands.value_codes))
+    keys, values = (stored(each).tolist() for each in (operands.key_digits, operands.value_digits))
     names = ("key_mantissa", "key_exponent", "value_mantissa", "value_shift")
     scales = zip(*(getattr(operands, name).tolist() for name in names), strict=True)
     return [
@@ -85,10 +84,10 @@ def _tokens(config: Config, operands: Operands, ends: set[int]) -> list[int]:
     ]
 
 
-def stored(config: Config, codes: NDArray[np.int16]) -> NDArray[np.int64]:
-    """Codes [...] as the token stream carries them: strings of two's complement digits, the first at the top."""
-    word = np.zeros(codes.shape, np.int64)
-    for digit in digits(config, codes):
+def stored(digits: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Digits [digits, ...] as the token stream carries them: in two's complement, the first at the top."""
+    word = np.zeros(digits.shape[1:], np.int64)
+    for digit in digits:
         word = word << DIGIT_BITS | (digit & (1 << DIGIT_BITS) - 1)
     return word
 

@@ -1,4 +1,4 @@
-"""Workloads of the core: a head, prepared, speculated and scheduled, with the output that golden expects."""
+"""Workloads of the core: operands and a schedule, with the output that golden expects."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.attention import attention
+from golden.attention import Operands, attention
 from golden.config import Config, Tier
-from golden.prepare import Prepared, prepare
+from golden.layer import Plan, plan
+from golden.prepare import prepare
 from golden.schedule import Schedule, schedule
-from golden.speculate import speculate
 from golden.traces import Head
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """All that the core computes of one head, and how."""
+    """All that the core computes of one head."""
 
-    head: Head
-    prepared: Prepared
-    tiers: NDArray[np.int8]
-    """[query_tiles, key_tiles], or [query_tiles, tokens] where every key has its own"""
+    operands: Operands
     schedule: Schedule
     expected: NDArray[np.uint16]
-    """[rows, head_dim], FP16 bits in tile order"""
+    """[rows, head_dim], FP16 bits"""
+
+
+def planned(config: Config, made: Plan, progress: Callable[[int], None] = lambda rows: None) -> Workload:
+    """The workload of a plan; `progress` is told the rows that golden finishes."""
+    expected = attention(config, made.operands, made.grouping.schedule, progress)
+    return Workload(made.operands, made.grouping.schedule, expected)
 
 
 def workload(
@@ -36,18 +39,18 @@ def workload(
     mask: NDArray[np.bool_] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Workload:
-    """The workload of a head: speculated tiers if none are given, a single tier for every block, or those given.
+    """The workload of a head: planned if no tiers are given, else with a single tier for every block, or those given.
 
-    `mask` [tokens], in tile order, hides keys; `progress` is told the rows that golden finishes.
+    `mask` [tokens], in tile order, hides keys where tiers are given; `progress` is told the rows that golden finishes.
     """
-    prepared = prepare(config, head)
-    blocks = len(prepared.query_tiles.frame), len(prepared.key_tiles.frame)
     if tiers is None:
-        tiers = speculate(config, prepared).tiers
-    elif isinstance(tiers, Tier):
-        tiers = np.full(blocks, tiers, np.int8)
-    plan = schedule(config, prepared.query_tiles.start, prepared.key_tiles.start, tiers, mask)
-    return Workload(head, prepared, tiers, plan, attention(config, prepared.operands, plan, progress))
+        return planned(config, plan(config, [head])[0], progress)
+    prepared = prepare(config, head)
+    rows, columns = prepared.query_tiles, prepared.key_tiles
+    if isinstance(tiers, Tier):
+        tiers = np.full((len(rows.frame), len(columns.frame)), tiers, np.int8)
+    made = schedule(config, rows.start, columns.start, tiers, mask)
+    return Workload(prepared.operands, made, attention(config, prepared.operands, made, progress))
 
 
 def random_head(

@@ -9,9 +9,8 @@ import cocotb
 import numpy as np
 
 from golden.accumulate import accumulate
-from golden.attention import codes_seen
 from golden.config import DIGIT_MIN, Config, Tier
-from golden.digits import codes_of
+from golden.digits import seen
 from golden.multiplier import multiply, multiply_rows
 from rtl import layouts
 from rtl.accumulate import Accumulate
@@ -46,7 +45,7 @@ class Rows:
             self.words.append(pack(layouts.value_product(config), product))
         if visit["first"] and visit["start"]:
             self.prob_total[row], self.output_sum[row] = 0, 0
-        value_sum = multiply_rows(weight[None], codes_seen(config, codes_of(config, digits))[tier].T)
+        value_sum = multiply_rows(weight[None], seen(config, digits, config.value_digit_step)[tier].T)
         rescale = np.array([tag["rescale"]])
         self.prob_total[row] = accumulate(self.prob_total[row], rescale, np.array([tag["prob_sum"]]))
         self.output_sum[row] = accumulate(self.output_sum[row], rescale, value_sum)

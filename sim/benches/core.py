@@ -21,7 +21,7 @@ async def attention(dut: Any) -> None:
     config, inputs = job.read()
     seed, stalls = cocotb.RANDOM_SEED, inputs.get("stalls", 0.0)
     work: Workload = inputs.get("workload") or small_workload(config, seed)
-    words = core_words(config, work.prepared.operands, work.schedule)
+    words = core_words(config, work.operands, work.schedule)
     scoreboard = Scoreboard("output", layouts.output(config), output_words(work.expected))
     rows = len(work.expected)
 

@@ -7,9 +7,8 @@ from typing import Any
 import cocotb
 import numpy as np
 
-from golden.attention import codes_seen
 from golden.config import Config, Tier
-from golden.digits import codes_of
+from golden.digits import seen
 from golden.formats import FORMATS
 from golden.multiplier import multiply, multiply_rows
 from golden.score import score
@@ -61,7 +60,7 @@ async def scores(dut: Any, stalls: float) -> None:
             }
             words.append(pack(layouts.key_product(config), product))
         last_passes.append(len(words) - 1)
-        key_sum = multiply_rows(mantissa[None], codes_seen(config, codes_of(config, digits))[tier])
+        key_sum = multiply_rows(mantissa[None], seen(config, digits, config.key_digit_step)[tier])
         row = score(config, key_sum, np.array([exponent]), key_mantissa, key_exponent)[0].tolist()
         scored = {"score": row, "active": beside["active"], "scales": scales, "visit": beside["visit"], "info": info}
         expected.append(pack(layouts.scored(config), scored))

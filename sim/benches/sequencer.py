@@ -10,7 +10,7 @@ import cocotb
 import numpy as np
 
 from golden.config import Config, Tier
-from golden.schedule import LaneGroup, lane_groups
+from golden.schedule import LaneGroup, in_order
 from rtl import layouts
 from rtl.sequencer import GROUP_SLOTS
 from rtl.streams import slot_of
@@ -45,7 +45,7 @@ def key_tiles(config: Config, rng: np.random.Generator) -> list[KeyTile]:
             tokens = config.tile if rng.integers(0, 2) else int(rng.integers(1, config.tile, endpoint=True))
             tiers = rng.integers(0, len(Tier), tokens if rng.integers(0, 4) else 1).astype(np.int8)
             hidden = rng.random(tokens) < rng.choice([0, 0, 0.5, 1])
-            groups = lane_groups(config, np.broadcast_to(tiers, tokens), hidden)
+            groups = in_order(config, np.broadcast_to(tiers, tokens), hidden)
             key_slot = int(rng.integers(0, config.tile_slots))
             made.append(KeyTile(groups, n, rows, k == 0, k == count - 1, key_slot, query_slot))
     return made

@@ -65,10 +65,10 @@ async def weights(dut: Any, stalls: float) -> None:
         scored = {"score": scores.tolist(), "scales": scales, "visit": visit, "info": info}
         scored["active"] = sum(1 << lane for lane, on in enumerate(active) if on)
         words.append(pack(layouts.scored(config), scored))
-        golden = softmax(config, scores[None], active, running_max[row, None], mantissa, shift)
-        running_max[row] = golden.running_max[0]
-        tag = {"rescale": golden.rescale[0], "prob_sum": golden.prob_sum[0], "info": info}
-        expected.append(pack(layouts.value_operand(config), {"mantissa": golden.weight[0].tolist(), "tag": tag}))
+        golden = softmax(config, scores[None, None], active[None], running_max[row, None], mantissa[None], shift[None])
+        running_max[row] = golden.running_max.item()
+        tag = {"rescale": golden.rescale.item(), "prob_sum": golden.prob_sum.item(), "info": info}
+        expected.append(pack(layouts.value_operand(config), {"mantissa": golden.weight[0, 0].tolist(), "tag": tag}))
     cycles = await check_streams(dut, {"i": words}, {"o": (layouts.value_operand(config), expected)}, stalls)
     if not stalls:
         assert_latency(cycles["i"], cycles["o"], Softmax.latency)

@@ -12,7 +12,6 @@ import numpy as np
 from amaranth.lib import data
 
 from golden.config import DIGIT_BITS, DIGIT_MAX, DIGIT_MIN, Config
-from golden.digits import digits
 from rtl import layouts
 from rtl.token_buffer import TokenBuffer, entry, words_layout
 from sim import job
@@ -73,15 +72,13 @@ class Writer:
 
 def random_tile(config: Config, rng: np.random.Generator, side: data.Layout) -> list[Token]:
     """A full tile with codes of the whole range, its ends included, and side data of random bits."""
-    weights = sum(1 << DIGIT_BITS * n for n in range(config.digits))
-    least, most = DIGIT_MIN * weights, DIGIT_MAX * weights
-    codes = rng.integers(least, most, (config.tile, config.head_dim), np.int16, endpoint=True)
-    codes[:, :2] = least, most
-    words = (digits(config, codes) & (1 << DIGIT_BITS) - 1).swapaxes(0, 1).tolist()
+    digits = rng.integers(DIGIT_MIN, DIGIT_MAX, (config.digits, config.tile, config.head_dim), np.int8, endpoint=True)
+    digits[:, :, :2] = DIGIT_MIN, DIGIT_MAX
+    words = (digits & (1 << DIGIT_BITS) - 1).swapaxes(0, 1).tolist()
     sides = [fields(rng, side) for _ in range(config.tile)]
     return [
         Token(pack(entry(config, side), {"codes": code, "side": beside}), word, beside)
-        for code, word, beside in zip(stored(config, codes).tolist(), words, sides, strict=True)
+        for code, word, beside in zip(stored(digits).tolist(), words, sides, strict=True)
     ]
 
 

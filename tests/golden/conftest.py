@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from golden.attention import attention
@@ -23,7 +25,7 @@ settings.load_profile("repeatable")
 SAMPLE = Path(__file__).parents[2] / "sample" / "street.npz"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Config:
     """The smallest preset: three digits, several lane groups a tile."""
     return preset("tiny")
@@ -35,7 +37,7 @@ def sample_path() -> Path:
     return SAMPLE
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_head() -> Callable[..., Head]:
     """Random heads; queries and keys of deviation `scale`, so that scale 0 gives equal scores."""
 
@@ -54,7 +56,7 @@ def make_head() -> Callable[..., Head]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_core() -> Callable[..., NDArray[np.uint16]]:
     """Attention of a prepared head with every block at one tier, or with tiers [query_tiles, key_tiles or tokens]."""
 
@@ -67,3 +69,71 @@ def run_core() -> Callable[..., NDArray[np.uint16]]:
         return attention(config, prepared.operands, schedule(config, rows.start, columns.start, tiers, mask))
 
     return run
+
+
+CONTENTS = ("normal", "constant", "zero", "duplicates", "slow", "huge", "small", "invalid")
+"""What hypothesis puts into a head: see `fill`."""
+
+
+def fill(content: str, shape: tuple[int, int], seed: int, frame_tokens: int) -> list[NDArray[np.float32]]:
+    """q, k and v of a head; "slow" frames follow each other with little change, "invalid" has rows that are NaN."""
+    rng = np.random.default_rng(seed)
+    q, k, v = rng.standard_normal((3, *shape)).astype(np.float32)
+    if content == "constant":
+        q[:], k[:], v[:] = 1.5, -2.5, 3.25
+    elif content == "zero":
+        q[:], k[:], v[:] = 0, 0, 0
+    elif content == "duplicates":
+        k[:] = k[rng.integers(0, min(3, len(k)), len(k))]
+    elif content == "slow":
+        place = np.arange(len(q)) % max(1, frame_tokens)
+        q = q[place] + np.float32(0.1) * q * rng.random((len(q), 1)).astype(np.float32)
+    elif content == "huge":
+        q *= np.float32(1000)
+        k *= np.float32(30)
+        v *= np.float32(1000)
+    elif content == "small":
+        q *= np.float32(2.0**-18)
+        k *= np.float32(2.0**-60)
+        v *= np.float32(2.0**-20)
+    elif content == "invalid":
+        q[rng.random(len(q)) < 0.3, 1] = np.nan
+        q[rng.random(len(q)) < 0.1, 0] = -np.inf
+    return [q, k, v]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Config, Head]:
+    """A small configuration and a head: single tokens, odd sizes, many frames, text, partial tiles, extreme values."""
+    tile = draw(st.sampled_from([8, 12, 16]))
+    piece = draw(st.integers(2, tile))
+    top_share = draw(st.sampled_from([0.0, 0.05, 0.125, 0.5, 1.0]))
+    config = dataclasses.replace(
+        preset("tiny"),
+        tile=tile,
+        query_rows=draw(st.integers(4, 16)),
+        piece=piece,
+        cell=draw(st.integers(1, piece)),
+        digits=draw(st.integers(2, 3)),
+        rotate=draw(st.booleans()),
+        frame_mass=draw(st.sampled_from([0.3, 0.9, 0.99, 1.0])),
+        top_share=top_share,
+        full_share=top_share * draw(st.sampled_from([0.0, 0.3, 1.0])),
+        reuse_distance=draw(st.sampled_from([0.0, 0.1, 0.3, 1.5])),
+        group_window=draw(st.integers(1, 5)),
+        cores=draw(st.integers(1, 5)),
+    )
+    grid = draw(
+        st.sampled_from([(1, 1, 1), (9, 1, 1), (12, 2, 2), (0, 0, 0)])
+        | st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6))
+    )
+    text = draw(st.integers(0 if np.prod(grid) else 1, 20))
+    shape = int(np.prod(grid)) + text, draw(st.sampled_from([8, 16]))
+    q, k, v = fill(draw(st.sampled_from(CONTENTS)), shape, draw(st.integers(0, 99)), grid[1] * grid[2])
+    return config, Head("drawn", q, k, v, grid, text)
+
+
+@pytest.fixture(scope="session")
+def any_case() -> st.SearchStrategy[tuple[Config, Head]]:
+    """To be drawn from: a configuration and a head."""
+    return cases()

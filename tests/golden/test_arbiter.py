@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from golden.arbiter import Grant, arbitrate, place
 from golden.config import Config
 
-CONFIG = Config(head_dim=16, query_rows=8, tile=16, lanes=4, banks=4)
+CONFIG = Config(head_dim=16, query_rows=8, tile=16, lanes=4, banks=4, piece=8)
 CONFIGS = [
     CONFIG,
     dataclasses.replace(CONFIG, request_window=2),

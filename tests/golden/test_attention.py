@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from golden.attention import attention, codes_seen
+from golden.attention import attention
 from golden.config import Config, Tier
-from golden.digits import digits
 from golden.formats import FP16
 from golden.oracle import attend, dense, numerics_error, relative_l2
-from golden.prepare import prepare, restore
+from golden.prepare import dequantise, prepare, restore
 from golden.presets import PRESETS
 from golden.schedule import schedule
 from golden.traces import Head
@@ -28,10 +28,10 @@ def test_every_preset_computes_attention(name: str, make_head: MakeHead, run_cor
     prepared = prepare(config, head)
     output = run_core(config, prepared, Tier.FULL)
     assert numerics_error(config, prepared, output) < 0.002
-    assert relative_l2(restore(prepared, output), attend(head)) < (0.002 if config.digits == 3 else 0.015)
+    assert relative_l2(restore(prepared, output), attend(head)) < (0.0025 if config.digits == 3 else 0.015)
 
 
-@pytest.mark.parametrize(("tier", "limit"), [(Tier.LUT4, 0.16), (Tier.LUT8, 0.01), (Tier.FULL, 0.003)])
+@pytest.mark.parametrize(("tier", "limit"), [(Tier.LUT4, 0.16), (Tier.LUT8, 0.012), (Tier.FULL, 0.0025)])
 def test_more_passes_are_more_exact(
     tiny: Config, make_head: MakeHead, run_core: RunCore, tier: Tier, limit: float
 ) -> None:
@@ -55,11 +55,7 @@ def test_one_key_gives_its_value(tiny: Config, make_head: MakeHead, run_core: Ru
     mask = np.ones(64, bool)
     mask[37] = False
     output = FP16.decode(run_core(tiny, prepared, tier, mask))
-    operands = prepared.operands
-    scale = np.ldexp(
-        float(operands.value_mantissa[37]), int(operands.output_exponent - tiny.scale_bits - operands.value_shift[37])
-    )
-    value = codes_seen(tiny, operands.value_codes)[tier][37] * scale
+    value = dequantise(tiny, prepared.operands, tier)[1][37]
     # p is between 1/2 and 1 with prob_bits - 1 bits, and the weight rounds once more.
     assert np.abs(output - value).max() <= np.abs(value).max() * 2.0 ** -(tiny.prob_bits - 4)
 
@@ -71,13 +67,13 @@ def test_masked_keys_have_no_influence(tiny: Config, make_head: MakeHead, run_co
     output = run_core(tiny, prepared, Tier.FULL, mask)
     noise = dataclasses.replace(
         prepared.operands,
-        key_codes=np.where(mask[:, None], 1911, prepared.operands.key_codes).astype(np.int16),
-        value_codes=np.where(mask[:, None], -1911, prepared.operands.value_codes).astype(np.int16),
+        key_digits=np.where(mask[:, None], 7, prepared.operands.key_digits).astype(np.int8),
+        value_digits=np.where(mask[:, None], -7, prepared.operands.value_digits).astype(np.int8),
     )
     assert (run_core(tiny, dataclasses.replace(prepared, operands=noise), Tier.FULL, mask) == output).all()
     natural = np.log(2) * np.sqrt(16)
     kept = dense(prepared.query, prepared.key[~mask] * natural, prepared.value[~mask])
-    assert relative_l2(FP16.decode(output), kept) < 0.002
+    assert relative_l2(FP16.decode(output), kept) < 0.003
 
 
 def test_a_row_whose_keys_are_all_masked_is_zero(tiny: Config, make_head: MakeHead, run_core: RunCore) -> None:
@@ -89,10 +85,9 @@ def test_masked_tiles_before_the_first_key_leave_no_trace(tiny: Config, make_hea
     prepared = prepare(tiny, make_head())
     mask = np.arange(64) < 40
     starts, tiers = prepared.query_tiles.start, np.zeros((8, 24), np.int8)
-    tail = {
-        name: getattr(prepared.operands, name)[40:]
-        for name in ("key_codes", "key_mantissa", "key_exponent", "value_codes", "value_mantissa", "value_shift")
-    }
+    tail = {name: getattr(prepared.operands, name)[..., 40:, :] for name in ("key_digits", "value_digits")}
+    for name in ("key_mantissa", "key_exponent", "value_mantissa", "value_shift"):
+        tail[name] = getattr(prepared.operands, name)[40:]
     alone = schedule(tiny, starts, [0, 8, 24], tiers)
     expected = attention(tiny, dataclasses.replace(prepared.operands, **tail), alone)
     assert (run_core(tiny, prepared, Tier.LUT4, mask) == expected).all()
@@ -104,7 +99,9 @@ def test_invalid_queries_are_nan_and_alone(tiny: Config, make_head: MakeHead, ru
     clean = prepare(tiny, head)
     expected = restore(clean, run_core(tiny, clean, Tier.LUT8))
     head.q[11, 5] = value
-    dirty = prepare(tiny, head)
+    # Keys stay as they are; their rounding does look at the queries.
+    operands = dataclasses.replace(clean.operands, query=prepare(tiny, head).operands.query)
+    dirty = dataclasses.replace(clean, operands=operands)
     restored = restore(dirty, run_core(tiny, dirty, Tier.LUT8))
     assert np.isnan(restored[11]).all()
     others = np.arange(64) != 11
@@ -134,11 +131,15 @@ def test_mixed_tiers_read_what_each_tier_sees(tiny: Config, make_head: MakeHead,
     rng = np.random.default_rng(2)
     tiers = np.broadcast_to(rng.integers(0, 3, 60).astype(np.int8), (len(prepared.query_tiles.frame), 60))
     # FULL of codes whose dropped digits are zero must equal the mixed tiers up to the order of accumulation.
-    codes = {}
-    for name in ("key_codes", "value_codes"):
-        seen = codes_seen(tiny, getattr(prepared.operands, name))
-        codes[name] = np.choose(tiers[0][:, None], [seen[tier] for tier in Tier]).astype(np.int16)
-    cut = dataclasses.replace(prepared, operands=dataclasses.replace(prepared.operands, **codes))
+    kept = np.arange(3)[:, None, None] <= tiers[0][:, None]
+    cut = dataclasses.replace(
+        prepared,
+        operands=dataclasses.replace(
+            prepared.operands,
+            key_digits=prepared.operands.key_digits * kept,
+            value_digits=prepared.operands.value_digits * kept,
+        ),
+    )
     mixed, full = (FP16.decode(run_core(tiny, *args)) for args in ((prepared, tiers), (cut, Tier.FULL)))
     assert relative_l2(mixed, full) < 0.001
     assert relative_l2(mixed, FP16.decode(run_core(tiny, prepared, Tier.FULL))) > 0.01
@@ -155,16 +156,6 @@ def test_query_tiles_do_not_influence_each_other(tiny: Config, make_head: MakeHe
     assert not same[8:16].all()
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_codes_seen_are_the_leading_digits(count: int) -> None:
-    config = Config(digits=count)
-    codes = np.random.default_rng(0).integers(-config.code_max, config.code_max + 1, (20, 16)).astype(np.int16)
-    parts = digits(config, codes).astype(int)
-    for tier, seen in codes_seen(config, codes).items():
-        kept = config.passes(tier)
-        assert (seen == sum(parts[i] * 16 ** (count - 1 - i) for i in range(kept))).all()
-
-
 def test_progress_reports_every_row(tiny: Config, make_head: MakeHead) -> None:
     prepared = prepare(tiny, make_head((1, 5, 5)))
     rows: list[int] = []
@@ -174,9 +165,17 @@ def test_progress_reports_every_row(tiny: Config, make_head: MakeHead) -> None:
     assert rows == np.diff(prepared.query_tiles.start).tolist()
 
 
-@pytest.mark.parametrize("name", ["query", "key_codes", "value_mantissa"])
+@pytest.mark.parametrize("name", ["query", "key_digits", "value_digits", "key_exponent", "value_mantissa"])
 def test_operands_of_a_wrong_shape_are_named(tiny: Config, make_head: MakeHead, run_core: RunCore, name: str) -> None:
     prepared = prepare(tiny, make_head())
-    wrong = dataclasses.replace(prepared.operands, **{name: getattr(prepared.operands, name)[:-1]})
-    with pytest.raises(ValueError, match=rf"operands.{name} has the shape \(63.*must be \(64"):
+    wrong = dataclasses.replace(prepared.operands, **{name: getattr(prepared.operands, name)[..., :-1]})
+    shape = getattr(wrong, name).shape
+    with pytest.raises(ValueError, match=re.escape(f"operands.{name} has the shape {shape}: must be (")):
         run_core(tiny, dataclasses.replace(prepared, operands=wrong), Tier.LUT4)
+
+
+def test_more_tokens_than_configured_are_refused(tiny: Config, make_head: MakeHead) -> None:
+    prepared = prepare(tiny, make_head())
+    plan = schedule(tiny, prepared.query_tiles.start, prepared.key_tiles.start, np.zeros((8, 4), np.int8))
+    with pytest.raises(ValueError, match=r"operands have 64 tokens: config.max_tokens = 32"):
+        attention(dataclasses.replace(tiny, max_tokens=32), prepared.operands, plan)

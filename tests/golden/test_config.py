@@ -38,10 +38,25 @@ from golden.presets import DEFAULT_PRESET, PRESETS, preset
         ("adder", "ripple"),
         ("request_window", 3),
         ("rotate", 1),
-        ("top_mass", 0.0),
-        ("top_floor", -0.1),
-        ("top_cap", 0.01),
-        ("top_cap", 1.5),
+        ("key_digit_step", 1),
+        ("value_digit_step", 5),
+        ("shape_keys", 1),
+        ("piece", 1),
+        ("piece", 65),
+        ("cell", 0),
+        ("cell", 17),
+        ("frame_mass", -0.1),
+        ("frame_mass", 1.01),
+        ("top_share", -0.1),
+        ("top_share", 1.5),
+        ("full_share", 0.13),
+        ("full_share", float("nan")),
+        ("reuse_distance", -0.1),
+        ("reuse_distance", 2.5),
+        ("group_window", 0),
+        ("group_window", 65),
+        ("cores", 0),
+        ("cores", 1025),
     ],
 )
 def test_a_bad_field_is_named_with_its_value_and_what_is_allowed(field: str, value: Any) -> None:
@@ -73,7 +88,7 @@ def test_json_round_trip_keeps_configuration_and_hash(name: str) -> None:
 
 
 def test_hashes_tell_configurations_apart() -> None:
-    hashes = {config.hash for config in PRESETS.values()} | {Config(top_cap=0.3).hash, Config(max_tokens=65536).hash}
+    hashes = {config.hash for config in PRESETS.values()} | {Config(top_share=0.3).hash, Config(max_tokens=65536).hash}
     assert len(hashes) == len(set(PRESETS.values())) + 2
 
 
@@ -107,8 +122,29 @@ def test_derived_sizes_are_consistent(name: str) -> None:
     assert config.head_dim % config.output_lanes == 0
     assert config.output_lanes * config.tile >= config.head_dim * config.lanes
     assert [config.passes(tier) for tier in Tier] == [1, 2, config.digits]
-    assert config.code_max < 1 << (config.code_bits - 1)
+    for step in (config.key_digit_step, config.value_digit_step):
+        assert config.code_max(step) < 1 << (config.code_bits - 1)
     assert config.word_bits * config.digits == config.head_dim * config.code_bits
+
+
+@pytest.mark.parametrize(
+    ("digits", "step", "weights", "most"),
+    [(2, 4, (16, 1), 119), (2, 3, (8, 1), 63), (3, 4, (256, 16, 1), 1911), (3, 3, (64, 8, 1), 511), (2, 2, (4, 1), 35)],
+)
+def test_weights_of_digits_and_the_largest_code(digits: int, step: int, weights: tuple[int, ...], most: int) -> None:
+    config = Config(digits=digits)
+    assert config.digit_weights(step) == weights
+    assert config.code_max(step) == most
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_sums_of_the_largest_operands_fit_their_widths(name: str) -> None:
+    config = PRESETS[name]
+    keys, values = (8 * sum(config.digit_weights(step)) for step in (config.key_digit_step, config.value_digit_step))
+    assert config.query_max * keys * config.head_dim < 1 << (config.key_sum_bits - 1)
+    assert config.prob_max * values * config.max_tokens < 1 << (config.output_sum_bits - 1)
+    assert config.query_max * keys * config.head_dim >= 1 << (config.key_sum_bits - 2)
+    assert config.prob_max * values * config.max_tokens >= 1 << (config.output_sum_bits - 2)
 
 
 def test_presets_by_name() -> None:

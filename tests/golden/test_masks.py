@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from golden.config import Config
 from golden.masks import Window, attend_kept, sparge, svg, widest
 from golden.oracle import dense
 from golden.tiles import make_tiles
@@ -16,6 +17,7 @@ from golden.traces import Head, load
 MakeHead = Callable[..., Head]
 Kind = Literal["spatial", "temporal"]
 KINDS: list[Kind] = ["spatial", "temporal"]
+CONFIG = Config()
 
 
 def flat(q: Sequence[Sequence[float]], k: Sequence[Sequence[float]]) -> Head:
@@ -53,7 +55,7 @@ def test_only_kept_pairs_take_part_and_are_counted(make_head: MakeHead, rows: in
 def test_sparge_by_hand(share: float, expected: str) -> None:
     # Tiles of two equal tokens; key tiles score 3, 1, -1, -3 with every query.
     head = flat([[1, 0]] * 8, [[x, 0] for x in (3, 3, 1, 1, -1, -1, -3, -3)])
-    tiles = make_tiles(head.grid, 0, 2)
+    tiles = make_tiles(CONFIG, head.grid, 0, 2)
     blocks = sparge(head, tiles, tiles, share)
     assert " ".join("".join(str(int(x)) for x in row) for row in blocks) == expected
 
@@ -62,7 +64,7 @@ def test_sparge_by_hand(share: float, expected: str) -> None:
 def test_sparge_keeps_tiles_of_unlike_keys(share: float, others: list[int]) -> None:
     # The last tile's cosine is 9/34 - 25/34; the mean over all four pairs 9/34.
     head = flat([[1, 0]] * 8, [[3, 0], [3, 0], [1, 0], [1, 0], [-1, 0], [-1, 0], [-3, 5], [-3, -5]])
-    tiles = make_tiles(head.grid, 0, 2)
+    tiles = make_tiles(CONFIG, head.grid, 0, 2)
     assert sparge(head, tiles, tiles, share, similarity=0.27).tolist() == [[bool(x) for x in [*others, 1]]] * 4
     assert not sparge(head, tiles, tiles, 0.5, similarity=0.26)[:, 3].any()
 
@@ -70,7 +72,7 @@ def test_sparge_keeps_tiles_of_unlike_keys(share: float, others: list[int]) -> N
 def test_sparge_keeps_tiles_of_unlike_queries() -> None:
     keys = [[x, 0.0] for x in (3, 3, 1, 1, -1, -1, -3, -3)]
     head = flat([[1, 0], [1, 0], [1, 9], [1, -9], *[[1, 0]] * 4], keys)
-    tiles = make_tiles(head.grid, 0, 2)
+    tiles = make_tiles(CONFIG, head.grid, 0, 2)
     assert sparge(head, tiles, tiles, 0.1, similarity=0.5).sum(axis=1).tolist() == [1, 4, 1, 1]
 
 
@@ -78,14 +80,14 @@ def test_sparge_does_not_notice_a_shift_of_all_keys(make_head: MakeHead) -> None
     head = make_head((2, 4, 8), scale=3.0)
     # Shifted, tiles would be alike: cosines near 1.
     shifted = Head("shifted", head.q, head.k + np.float32(64), head.v, head.grid)
-    tiles = make_tiles(head.grid, 0, 8)
+    tiles = make_tiles(CONFIG, head.grid, 0, 8)
     assert (sparge(shifted, tiles, tiles, 0.3, 0.13) == sparge(head, tiles, tiles, 0.3, 0.13)).all()
 
 
 def test_sparge_treats_rows_of_one_peak_alike() -> None:
     # All mass is in the first tile: what is ahead of the others is 1 in every row, so their ranks decide.
     head = flat([[900, 0]] * 8, [[x, 0] for x in (3, 3, 1, 1, -1, -1, -3, -3)])
-    tiles = make_tiles(head.grid, 0, 2)
+    tiles = make_tiles(CONFIG, head.grid, 0, 2)
     assert sparge(head, tiles, tiles, 0.5).tolist() == [[True, True, False, False]] * 4
 
 
@@ -100,7 +102,7 @@ def test_sparge_fills_the_share_with_the_best_blocks(
     grid: tuple[int, int, int], text: int, share: float, similarity: float, most: int
 ) -> None:
     head = random_head(grid, text, 0)
-    rows, columns = make_tiles(grid, text, most), make_tiles(grid, text, 8)
+    rows, columns = make_tiles(CONFIG, grid, text, most), make_tiles(CONFIG, grid, text, 8)
     least = sparge(head, rows, columns, 1e-9, similarity)
     blocks = sparge(head, rows, columns, share, similarity)
     assert (blocks | ~least).all()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from golden.config import DIGIT_MAX, DIGIT_MIN, Config, Tier
-from golden.digits import digits
 from golden.multiplier import multiply, multiply_rows
+from golden.quantise import nearest
 
 
 def test_every_digit_times_every_operand_of_eight_bits() -> None:
@@ -28,19 +28,20 @@ def test_the_largest_sums_are_exact_and_fit() -> None:
     least = np.full((1, config.head_dim), DIGIT_MIN, np.int8)
     dot = int(multiply(operand, least)[0])
     assert dot == config.query_max * -DIGIT_MIN * config.head_dim < 1 << (config.key_dot_bits - 1)
-    total = sum(dot << (4 * i) for i in range(config.digits))
+    total = sum(dot * weight for weight in config.digit_weights(config.key_digit_step))
     assert total < 1 << (config.key_sum_bits - 1)
 
 
+@pytest.mark.parametrize("step", [2, 3, 4])
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("tier", Tier)
-def test_passes_add_up_to_the_whole_code(count: int, tier: Tier) -> None:
+def test_passes_add_up_to_the_whole_code(count: int, step: int, tier: Tier) -> None:
     config = Config(head_dim=16, digits=count)
     rng = np.random.default_rng(3)
-    codes = rng.integers(-config.code_max, config.code_max + 1, (5, 16))
+    codes = rng.integers(-config.code_max(step), config.code_max(step) + 1, (5, 16))
     operands = rng.integers(-config.query_max, config.query_max + 1, (4, 16))
-    parts = digits(config, codes)
-    weights = [4 * (config.digits - 1 - i) for i in range(config.passes(tier))]
+    parts = nearest(config, codes.astype(float), step)
+    weights = [step * (config.digits - 1 - i) for i in range(config.passes(tier))]
     passes = sum(
         np.stack([multiply(row, part) for row in operands]) << weight
         for part, weight in zip(parts, weights, strict=False)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 from golden.config import Config, Tier
-from golden.oracle import attend, attend_dropping, attention_map, dense, relative_l2
+from golden.group import compact
+from golden.oracle import attend, attend_dropping, attention_map, concentration, dense, relative_l2
 from golden.prepare import prepare
 from golden.traces import Head
 
@@ -40,11 +42,26 @@ def test_dropping_equals_attention_over_the_kept_keys() -> None:
 def test_dropped_blocks_are_those_below_the_top_tier(tiny: Config, make_head: MakeHead) -> None:
     head = make_head()
     prepared = prepare(tiny, head)
-    tiers = np.full((8, 4), Tier.LUT8, np.int8)
-    assert (attend_dropping(head, prepared, tiers) == attend(head)).all()
+    columns = prepared.key_tiles
+    tiers = np.full((8, 16), Tier.LUT8, np.int8)
+    assert (attend_dropping(head, prepared, prepared.query_tiles, tiers) == attend(head)).all()
     tiers[2, 1] = Tier.LUT4
-    changed = (attend_dropping(head, prepared, tiers) != attend(head)).any(axis=1)
+    got = attend_dropping(head, prepared, prepared.query_tiles, tiers)
+    changed = (got != attend(head)).any(axis=1)
     assert (changed == (prepared.query_tiles.tile_of == 2)).all()
+    kept = np.delete(np.arange(64), columns.order[columns.piece_start[1] : columns.piece_start[2]])
+    assert len(kept) == 60
+    assert np.allclose(got[changed], dense(head.q[changed], head.k[kept], head.v[kept]), rtol=1e-12, atol=1e-14)
+
+
+def test_dropping_leaves_rows_that_are_not_computed_at_zero(tiny: Config, make_head: MakeHead) -> None:
+    head = make_head()
+    prepared = prepare(tiny, head)
+    computed = np.arange(64) % 3 > 0
+    rows = compact(tiny, prepared.query_tiles, computed)
+    got = attend_dropping(head, prepared, rows, np.full((len(rows.frame), 16), Tier.LUT8, np.int8))
+    assert (got[computed] == attend(head)[computed]).all()
+    assert not got[~computed].any()
 
 
 def test_relative_l2_by_hand() -> None:
@@ -63,3 +80,14 @@ def test_the_map_sums_the_mass_of_every_tile(tiny: Config, make_head: MakeHead) 
         for j in range(pooled.shape[1]):
             assert pooled[i, j] == pytest.approx(p[rows == i][:, columns == j].sum(axis=1).mean())
     assert np.allclose(pooled.sum(axis=1), 1)
+
+
+def test_concentration_is_the_mean_square_probability(tiny: Config, make_head: MakeHead) -> None:
+    head = make_head((2, 5, 6), 3)
+    prepared = prepare(tiny, head)
+    p = softmax(head.q.astype(float) @ head.k.astype(float).T / 4, axis=1)
+    rows, columns = prepared.query_tiles, prepared.key_tiles
+    got = concentration(prepared, rows)
+    for i, (a, b) in enumerate(pairwise(rows.start)):
+        for j, (c, d) in enumerate(pairwise(columns.piece_start)):
+            assert got[i, j] == pytest.approx((p[rows.order[a:b]][:, columns.order[c:d]] ** 2).mean())

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from golden.config import Config
 from golden.oracle import dense, relative_l2
 from golden.peers import PEERS, Outcome, quantised
 from golden.tiles import make_tiles
@@ -21,7 +22,7 @@ GRIDS = [(2, 4, 8), (3, 5, 7), (1, 9, 5), (7, 1, 3)]
 
 def run(name: str, head: Head, wanted: float, most: int = 16) -> Outcome:
     """The rule's outcome, with query tiles half as large as key tiles."""
-    rows, columns = (make_tiles(head.grid, head.text_tokens, size) for size in (most // 2, most))
+    rows, columns = (make_tiles(Config(), head.grid, head.text_tokens, size) for size in (most // 2, most))
     return PEERS[name](head, rows, columns, wanted)
 
 

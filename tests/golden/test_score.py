@@ -23,7 +23,7 @@ def test_scores_match_the_formula_exactly(name: str) -> None:
     config = Config(float_format=name)
     rng = np.random.default_rng(11)
     rows, keys = 24, 40
-    most = config.query_max * config.code_max * config.head_dim
+    most = config.query_max * config.code_max(config.key_digit_step) * config.head_dim
     key_sum = rng.integers(-most, most + 1, (rows, keys)) >> rng.integers(0, 30, (rows, keys))
     exponent = rng.integers(1, FORMATS[name].exponent_max, rows)
     mantissa = rng.integers(1 << (config.scale_bits - 1), 1 << config.scale_bits, keys)

@@ -15,12 +15,13 @@ ONE = 1 << CONFIG.score_fraction_bits
 def group(
     scores: np.ndarray, running_max: int | None = None, active: np.ndarray | None = None, config: Config = CONFIG
 ) -> Probabilities:
-    """Softmax of one lane group [rows, lanes] whose value scales are all 2**-1."""
+    """Softmax of one lane group [rows, lanes] whose value scales are all 2**-1; without the axis of groups."""
     rows, lanes = scores.shape
     start = initial_max(config) if running_max is None else running_max
     mask = np.ones(lanes, bool) if active is None else active
-    half = np.full(lanes, 1 << (config.scale_bits - 1))
-    return softmax(config, scores, mask, np.full(rows, start), half, np.zeros(lanes, np.int64))
+    half = np.full((1, lanes), 1 << (config.scale_bits - 1))
+    p = softmax(config, scores[:, None], mask[None], np.full(rows, start), half, np.zeros((1, lanes), np.int64))
+    return Probabilities(**{f.name: getattr(p, f.name)[:, 0] for f in dataclasses.fields(p)})
 
 
 @pytest.mark.parametrize("prob_bits", [8, 12, 14, 16, 18])
@@ -110,7 +111,7 @@ def test_weights_are_scaled_probabilities_rounded_to_nearest() -> None:
     scores = rng.integers(-5 * ONE, 0, (8, 16))
     mantissa = rng.integers(1 << (CONFIG.scale_bits - 1), 1 << CONFIG.scale_bits, 16)
     shift = rng.integers(0, 1 << CONFIG.value_exponent_bits, 16)
-    p = softmax(CONFIG, scores, np.ones(16, bool), np.zeros(8, np.int64), mantissa, shift)
+    p = softmax(CONFIG, scores[:, None], np.ones((1, 16), bool), np.zeros(8, np.int64), mantissa[None], shift[None])
     exact = p.prob * np.ldexp(mantissa.astype(np.float64), -(CONFIG.scale_bits + shift))
     assert (p.weight == np.floor(exact + 0.5)).all()
     assert p.weight.max() < CONFIG.prob_max
@@ -121,3 +122,22 @@ def test_probabilities_approach_the_softmax() -> None:
     p = group(scores)
     exact = np.exp2(scores / ONE)
     assert np.abs(p.prob / p.prob_sum[:, None] - exact / exact.sum(axis=1, keepdims=True)).max() < 4e-4
+
+
+def test_groups_at_once_equal_one_after_another() -> None:
+    rng = np.random.default_rng(9)
+    rows, groups, lanes = 6, 40, 16
+    scores = rng.integers(-20 * ONE, 20 * ONE, (rows, groups, lanes)) + np.arange(groups)[:, None] * ONE
+    active = rng.random((groups, lanes)) < 0.7
+    active[[3, 17]] = False
+    mantissa = rng.integers(1 << (CONFIG.scale_bits - 1), 1 << CONFIG.scale_bits, (groups, lanes))
+    shift = rng.integers(0, 8, (groups, lanes))
+    before = rng.integers(-30, 10, rows)
+    p = softmax(CONFIG, scores, active, before, mantissa, shift)
+    for n in range(groups):
+        one = slice(n, n + 1)
+        single = softmax(CONFIG, scores[:, one], active[one], before, mantissa[one], shift[one])
+        for field in dataclasses.fields(single):
+            assert (getattr(single, field.name)[:, 0] == getattr(p, field.name)[:, n]).all(), (n, field.name)
+        before = single.running_max[:, 0]
+    assert (p.rescale > 0).any(axis=0).sum() > 10

@@ -1,0 +1,73 @@
+"""A layer's heads through all stages: prepare, match, speculate, group, attend.
+
+    query, key, value -> prepare -> match -> speculate -> group -> attend -> output
+                            |  (rows left)   (tiers)   (schedule)    |
+                            +----------------------------------------+
+
+Heads of a layer share one budget of work in the top tiers, so they are planned together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.attention import Operands, attention
+from golden.config import Config
+from golden.group import Grouping, compact, group
+from golden.match import Matching, match
+from golden.prepare import Prepared, prepare, restore
+from golden.speculate import Estimate, choose, speculate
+from golden.tiles import Tiles
+from golden.traces import Head
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the core is to compute of a head, and every intermediate that it came from."""
+
+    head: Head
+    prepared: Prepared
+    matching: Matching
+    rows: Tiles
+    """The query tiles of the rows that are computed"""
+    estimate: Estimate
+    tiers: NDArray[np.int8]
+    """[query tiles of rows, key_pieces]"""
+    grouping: Grouping
+
+    @property
+    def operands(self) -> Operands:
+        """What the core is fed: queries of the computed rows alone."""
+        given = self.prepared.operands
+        return dataclasses.replace(given, query=given.query[self.prepared.places(self.rows)])
+
+    @property
+    def products_removed(self) -> float:
+        """Share of the products of dense attention whose rows are reused."""
+        return 1 - len(self.rows.order) / len(self.head.q)
+
+    def restore(self, output: NDArray[np.uint16]) -> NDArray[np.float64]:
+        """The core's output, FP16 bits [computed rows, config.head_dim], as the head's: [tokens, head_dim]."""
+        everywhere = np.zeros((len(self.head.q), output.shape[1]), np.uint16)
+        everywhere[self.prepared.places(self.rows)] = output
+        return self.matching.expand(restore(self.prepared, everywhere))
+
+
+def plan(config: Config, heads: Sequence[Head]) -> list[Plan]:
+    """Plans of the heads of a layer."""
+    prepared = [prepare(config, head) for head in heads]
+    matched = [match(config, each, head) for each, head in zip(prepared, heads, strict=True)]
+    rows = [compact(config, p.query_tiles, m.computed) for p, m in zip(prepared, matched, strict=True)]
+    estimates = [speculate(config, p, r) for p, r in zip(prepared, rows, strict=True)]
+    tiers = choose(config, estimates)
+    groupings = [group(config, r, p.key_tiles, t) for r, p, t in zip(rows, prepared, tiers, strict=True)]
+    return [Plan(*each) for each in zip(heads, prepared, matched, rows, estimates, tiers, groupings, strict=True)]
+
+
+def attend(config: Config, planned: Plan, progress: Callable[[int], None] = lambda rows: None) -> NDArray[np.float64]:
+    """The head's attention, [tokens, head_dim], as the core computes it, bit for bit."""
+    return planned.restore(attention(config, planned.operands, planned.grouping.schedule, progress))
