@@ -18,7 +18,7 @@ READY := .venv/ready
 RUN = $(BIN)/python -m scripts.$@ --preset $(PRESET)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test verilog sim synth lint prove bench readme clean lock
+.PHONY: help demo evaluate test verilog sim synth lint prove bench readme clean lock
 .SILENT:
 
 help: ## list the verbs
@@ -28,6 +28,9 @@ help: ## list the verbs
 
 demo: $(READY) ## simulate whole heads of real attention, bit for bit against golden; TRACES="file ..." HEADS="0 3"
 	$(RUN) $(HEADS:%=--head %) $(TRACES)
+
+evaluate: $(READY) ## error, work and schedules of the algorithm, beside other rules; TRACES="file ..." HEADS="0 3" PART="curves"
+	$(RUN) $(HEADS:%=--head %) $(PART:%=--part %) $(TRACES)
 
 test: $(READY) ## run all tests; ARGS="-k softmax" and the like go to pytest
 	$(RUN) -- $(ARGS)
