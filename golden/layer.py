@@ -57,12 +57,17 @@ class Plan:
         return self.matching.expand(restore(self.prepared, everywhere))
 
 
-def plan(config: Config, heads: Sequence[Head]) -> list[Plan]:
-    """Plans of the heads of a layer."""
+def plan(config: Config, heads: Sequence[Head], previous: Sequence[NDArray[np.float64]] | None = None) -> list[Plan]:
+    """Plans of the heads of a layer.
+
+    `previous` are the heads' concentrations [query_tiles, key_pieces] in the step of diffusion before this one, as
+    golden.oracle.concentration has them, where they are known and all rows are computed.
+    """
     prepared = [prepare(config, head) for head in heads]
     matched = [match(config, each, head) for each, head in zip(prepared, heads, strict=True)]
     rows = [compact(config, p.query_tiles, m.computed) for p, m in zip(prepared, matched, strict=True)]
-    estimates = [speculate(config, p, r) for p, r in zip(prepared, rows, strict=True)]
+    known = previous or [None] * len(heads)
+    estimates = [speculate(config, p, r, before) for p, r, before in zip(prepared, rows, known, strict=True)]
     tiers = choose(config, estimates)
     groupings = [group(config, r, p.key_tiles, t) for r, p, t in zip(rows, prepared, tiers, strict=True)]
     return [Plan(*each) for each in zip(heads, prepared, matched, rows, estimates, tiers, groupings, strict=True)]

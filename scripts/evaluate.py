@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -125,7 +126,9 @@ def running(jobs: int) -> Iterator[Run]:
 
             yield run
             return
-        with ProcessPoolExecutor(jobs) as pool:
+        for library in ("OMP", "OPENBLAS", "MKL"):  # heads run side by side: their products need no threads besides
+            os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
 
             def run(title: str, calls: list[Call]) -> list[Any]:
                 step = progress.add_task(title, total=len(calls))

@@ -36,7 +36,7 @@ GOAL = 0.02
 def draw(curves: list[dict[str, Any]], ablation: list[dict[str, Any]], path: str | Path) -> None:
     """Write a PNG, 1,400 pixels wide, of the `curves` and `ablation` of evaluate.json."""
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(14, 6.6), dpi=100, layout="constrained", gridspec_kw={"width_ratios": (1.5, 1)}
+        1, 2, figsize=(14, 6.4), dpi=100, layout="constrained", gridspec_kw={"width_ratios": (1.5, 1)}
     )
     _curves(left, curves)
     _ablation(right, ablation)
@@ -64,7 +64,7 @@ def _curves(axes: Axes, curves: list[dict[str, Any]]) -> None:
     axes.set_xlabel("work: table passes for each product of dense attention (all INT8: 2)", color=INK)
     axes.set_ylabel("relative L2 error of the output, mean over heads", color=INK)
     axes.set_title("Error against work", fontsize=13, fontweight="bold", color=INK)
-    axes.legend(frameon=False, fontsize=9, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    axes.legend(frameon=False, fontsize=9, loc="lower left")
     axes.grid(alpha=0.25, which="both")
     _plain(axes)
 
@@ -80,10 +80,10 @@ def _ablation(axes: Axes, ablation: list[dict[str, Any]]) -> None:
         axes.text(row["rel_l2_worst"], place, f"  {text}", va="center", fontsize=9, color=INK)
     axes.set_yticks(list(places), names)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.9 * max(worst))
+    axes.set_xlim(0, 2.3 * max(worst))
     axes.set_xlabel("relative L2 error", color=INK)
     axes.set_title("One thing changed at a time", fontsize=13, fontweight="bold", color=INK)
-    axes.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    axes.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1, 0.42))
     _plain(axes)
 
 

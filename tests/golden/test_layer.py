@@ -14,8 +14,9 @@ from golden.config import Config, Tier
 from golden.formats import FORMATS, FP16
 from golden.layer import Plan, attend, plan
 from golden.oracle import attend as exact
-from golden.oracle import relative_l2
-from golden.prepare import dequantise, restore_values
+from golden.oracle import concentration, relative_l2
+from golden.prepare import dequantise, prepare, restore_values
+from golden.presets import preset
 from golden.traces import Head
 
 MakeHead = Callable[..., Head]
@@ -139,3 +140,12 @@ def test_a_bad_head_is_named(tiny: Config, make_head: MakeHead) -> None:
     bad = dataclasses.replace(make_head(head_dim=32), name="layer3.head7")
     with pytest.raises(ValueError, match=r"layer3\.head7: head_dim = 32: must be a multiple of 8, at most"):
         plan(tiny, [make_head(), bad])
+
+
+def test_what_the_step_before_measured_counts(make_head: MakeHead) -> None:
+    config = preset("tiny")
+    heads = [make_head((2, 8, 8), seed=seed) for seed in (1, 2)]
+    prepared = [prepare(config, head) for head in heads]
+    true = [concentration(each, each.query_tiles) for each in prepared]
+    for made, before, plain in zip(plan(config, heads, true), true, plan(config, heads), strict=True):
+        assert np.allclose(made.estimate.concentration, (plain.estimate.concentration + before) / 2, rtol=1e-12)
