@@ -16,11 +16,28 @@ from rtl.files import write_text
 from scripts.cli import console, main
 from scripts.demo import LINES
 from scripts.designs import CODE_BITS, FLOAT_BITS, LABELS
+from scripts.evaluate import REUSE_DISTANCE
 from scripts.results import folder
 from scripts.style_report import SHOWN
 
 ROOT = Path(__file__).parents[1]
-PICTURES = ("demo.png", "styles.png")
+PICTURES = ("demo.png", "evaluate.png", "styles.png", "video.png")
+TOTALS: dict[str, tuple[str, str]] = {
+    "error, mean over heads": ("rel_l2_mean", ".4f"),
+    "error, worst head": ("rel_l2_worst", ".4f"),
+    "products in FULL or LUT8": ("top_tier_share", ".1%"),
+    "the same, worst layer": ("worst_layer_top_tier_share", ".1%"),
+    "products removed": ("products_removed", ".1%"),
+    "table passes for a dense product": ("passes_per_product", ".3f"),
+    "speculation and matching, of dense products": ("speculation_share", ".2%"),
+    "preparation, of dense products": ("preparation_share", ".2%"),
+    "lane utilisation, worst head": ("lane_utilisation", ".1%"),
+    "the same without grouping": ("lane_utilisation_ungrouped", ".1%"),
+    "lane groups that collide in a bank": ("bank_collisions", "d"),
+    "busiest core over the mean, worst head": ("balance", ".3f"),
+    "the same without grouping or spreading": ("balance_ungrouped", ".3f"),
+}
+"""Figures of an evaluation, with their formats."""
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -48,6 +65,26 @@ def demo_section() -> str:
     return table(["", *(h["head"] for h in heads)], ([label, *map(cell, heads)] for label, cell in LINES.items()))
 
 
+def evaluate_section() -> str:
+    """Figures of `make evaluate`, as configured and with rows reused."""
+    results = read(DEFAULT_PRESET, "evaluate")
+    header = [f"{len(results['heads'])} heads", "as configured", f"rows closer than {REUSE_DISTANCE} reused"]
+    totals = [results["total"], results["reuse"]["total"]]
+    return table(header, ([label, *(f"{t[key]:{form}}" for t in totals)] for label, (key, form) in TOTALS.items()))
+
+
+def video_section() -> str:
+    """Figures of `python -m scripts.video`: decibels of every video under every rule."""
+    results = read(DEFAULT_PRESET, "video")
+    videos = list(dict.fromkeys((run["clip"], run["seed"]) for run in results["runs"]))
+    body = []
+    for name, rule in results["rules"].items():
+        found = {(r["clip"], r["seed"]): r["psnr"] for r in results["runs"] if r["rule"] == name}
+        if all(found.values()):
+            body.append([rule["label"], *(f"{found[video]:.1f} dB" for video in videos)])
+    return table(["", *(f"clip {clip}, seed {seed}" for clip, seed in videos)], body)
+
+
 def styles_section() -> str:
     """Figures of `make bench PART=styles`: area and energy of every style, for both numbers of readers shown."""
     results = read(DEFAULT_PRESET, "bench")
@@ -73,7 +110,13 @@ def styles_section() -> str:
 def readme() -> None:
     """Rewrite the generated sections of README.md and copy the pictures."""
     text = (ROOT / "README.md").read_text()
-    for name, section in {"demo": demo_section(), "styles": styles_section()}.items():
+    sections = {
+        "demo": demo_section(),
+        "evaluate": evaluate_section(),
+        "video": video_section(),
+        "styles": styles_section(),
+    }
+    for name, section in sections.items():
         pattern = rf"(<!-- {name} -->\n).*(<!-- /{name} -->)"
         text, count = re.subn(pattern, lambda m, s=section: f"{m[1]}{s}\n{m[2]}", text, flags=re.DOTALL)
         if count != 1:
