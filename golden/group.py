@@ -138,16 +138,9 @@ def _longest(grouping: Grouping) -> float:
 
 def work(config: Config, plan: Schedule) -> NDArray[np.int64]:
     """Cycles [query_tiles] of a schedule: a key tile is computed while the next one is loaded, a token a cycle."""
+    passes = plan.measured(lambda groups: sum(config.passes(each.tier) for each in groups))
     sizes = np.diff(plan.key_start)
-    known: dict[int, int] = {}
-    cycles = np.zeros(len(plan.blocks), np.int64)
-    for tile, (rows, blocks) in enumerate(zip(plan.rows.tolist(), plan.blocks, strict=True)):
-        for block in blocks:
-            if id(block.groups) not in known:
-                known[id(block.groups)] = sum(config.passes(each.tier) for each in block.groups)
-        passes = np.array([known[id(block.groups)] for block in blocks])
-        cycles[tile] = np.maximum(rows * passes, sizes).sum()
-    return cycles
+    return np.array([np.maximum(rows * tile, sizes).sum() for rows, tile in zip(plan.rows, passes, strict=True)])
 
 
 def assign(work: NDArray[np.int64], cores: int) -> NDArray[np.int64]:
@@ -173,15 +166,12 @@ def utilisation(config: Config, plan: Schedule, cycles: NDArray[np.int64]) -> fl
 
 def bank_collisions(config: Config, plan: Schedule) -> int:
     """Lane groups, over all query tiles, in which two lanes ask one bank for different words."""
-    known: dict[int, int] = {}
-    total = 0
-    for blocks in plan.blocks:
-        for block in blocks:
-            if id(block.groups) not in known:
-                asked = [{place(config, token) for token in each.tokens.tolist()} for each in block.groups]
-                known[id(block.groups)] = sum(len({bank for bank, _ in words}) < len(words) for words in asked)
-            total += known[id(block.groups)]
-    return total
+
+    def collide(groups: tuple[LaneGroup, ...]) -> int:
+        asked = [{place(config, token) for token in each.tokens.tolist()} for each in groups]
+        return sum(len({bank for bank, _ in words}) < len(words) for words in asked)
+
+    return int(sum(tile.sum() for tile in plan.measured(collide)))
 
 
 def _halves(start: NDArray[np.int64], work: NDArray[np.int64], core: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -82,20 +82,25 @@ class Schedule:
     blocks: Sequence[tuple[Block, ...]]
     """[query_tiles][key_tiles]"""
 
+    def measured(self, measure: Callable[[tuple[LaneGroup, ...]], Any]) -> Iterator[NDArray[np.int64]]:
+        """For every query tile what `measure` says of its blocks, [key_tiles, ...]; equal ones are measured once."""
+        known: dict[int, Any] = {}
+        for blocks in self.blocks:
+            for block in blocks:
+                if id(block.groups) not in known:
+                    known[id(block.groups)] = measure(block.groups)
+            yield np.array([known[id(block.groups)] for block in blocks])
+
     @functools.cached_property
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Lane groups, and keys in active lanes, that a row of each query tile meets: [query_tiles, tiers] each."""
-        known: dict[int, NDArray[np.int64]] = {}
-        both = np.zeros((2, len(self.blocks), len(Tier)), np.int64)
-        for tile, blocks in enumerate(self.blocks):
-            for block in blocks:
-                if id(block.groups) not in known:
-                    tier = np.array([group.tier for group in block.groups])
-                    active = [int(group.active.sum()) for group in block.groups]
-                    counted = [np.bincount(tier, each, len(Tier)) for each in (None, active)]
-                    known[id(block.groups)] = np.array(counted, np.int64)
-                both[:, tile] += known[id(block.groups)]
-        return both[0], both[1]
+
+        def count(groups: tuple[LaneGroup, ...]) -> list[NDArray[Any]]:
+            tier = [int(group.tier) for group in groups]
+            return [np.bincount(tier, weights, len(Tier)) for weights in (None, [g.active.sum() for g in groups])]
+
+        both = np.array([tile.sum(axis=0) for tile in self.measured(count)], np.int64)
+        return both[:, 0], both[:, 1]
 
     @property
     def rows(self) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from golden.config import Config
 from golden.presets import DEFAULT_PRESET, PRESETS, preset
@@ -53,6 +54,17 @@ def main(command: click.Command) -> None:
 def _end(message: str, code: int) -> None:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
+
+
+def progress_bars() -> Progress:
+    """Bars of steps that take long, below each other."""
+    columns = (
+        TextColumn("{task.description:32}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console)
 
 
 def describe(name: str, config: Config) -> str:

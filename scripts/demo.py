@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from golden.config import Config, Tier
@@ -17,7 +17,7 @@ from golden.prepare import restore
 from golden.traces import Head, load
 from rtl.components import COMPONENTS
 from rtl.emit import write
-from scripts.cli import console, describe, main, with_preset
+from scripts.cli import console, describe, main, progress_bars, with_preset
 from scripts.picture import HeadPanel, draw_heads
 from scripts.results import folder, write_results
 from sim.model import build
@@ -56,13 +56,7 @@ def demo(name: str, config: Config, traces: tuple[Path, ...], chosen: tuple[int,
     layers = [choose(path, chosen) for path in traces] or [[fitting(config, head) for head in choose(SAMPLE, chosen)]]
     console.print(describe(name, config))
     out = folder(name)
-    columns = (
-        TextColumn("{task.description:32}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    with progress_bars() as progress:
         # Golden first: what is wrong with the tensors shows before anything is built.
         plans = [made for heads in layers for made in plan(config, heads)]
         work = [golden_runs(config, made, progress) for made in plans]

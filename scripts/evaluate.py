@@ -14,7 +14,6 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from golden.config import Config
@@ -22,7 +21,7 @@ from golden.group import Grouping
 from golden.layer import Plan, plan
 from golden.oracle import attend
 from golden.traces import Head
-from scripts.cli import console, describe, main, with_preset
+from scripts.cli import console, describe, main, progress_bars, with_preset
 from scripts.demo import SAMPLE, choose, fitting
 from scripts.evaluate_picture import draw
 from scripts.evaluation import Job, Point, ablations, curves, figures, measure, speculation_share, without_grouping
@@ -107,13 +106,7 @@ Run = Callable[[str, list[Call]], list[Any]]
 @contextmanager
 def running(jobs: int) -> Iterator[Run]:
     """A way to run calls, `jobs` at a time, in order of their results, with a progress bar for each batch."""
-    columns = (
-        TextColumn("{task.description:32}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    with progress_bars() as progress:
         if jobs == 1:
 
             def run(title: str, calls: list[Call]) -> list[Any]:

@@ -158,7 +158,7 @@ def curves(config: Config, plans: Sequence[Plan]) -> Iterator[Job]:
                 yield Job("curves", series, _with_tiers(config, made, each), budget)
         if 0 < share < 1:  # nothing, and dense attention, are no points of a curve
             for made, each in zip(plans, ours, strict=True):
-                yield Job("curves", DROPPED, dataclasses.replace(_with_tiers(config, made, each)), budget, drop=True)
+                yield Job("curves", DROPPED, _with_tiers(config, made, each), budget, drop=True)
     for series in PEERS:
         fixed = {"int4": (1.0,), "int8": (2.0,)}
         for work in fixed.get(series, WORKS):
