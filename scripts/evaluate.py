@@ -19,12 +19,21 @@ from rich.table import Table
 from golden.config import Config
 from golden.group import Grouping
 from golden.layer import Plan, plan
-from golden.oracle import attend
 from golden.traces import Head
 from scripts.cli import console, describe, main, progress_bars, with_preset
 from scripts.demo import SAMPLE, choose, fitting
 from scripts.evaluate_picture import draw
-from scripts.evaluation import Job, Point, ablations, curves, figures, measure, speculation_share, without_grouping
+from scripts.evaluation import (
+    Job,
+    Point,
+    ablations,
+    curves,
+    figures,
+    measure,
+    reference,
+    speculation_share,
+    without_grouping,
+)
 from scripts.results import folder, write_results
 
 PARTS = ("default", "reuse", "ablation", "curves")
@@ -67,7 +76,7 @@ def evaluate(
     console.print(describe(name, config))
     results: dict[str, Any] = {"traces": [path.name for path in traces] or [SAMPLE.name]}
     with running(jobs) as run:
-        references = run("dense attention in float64", [(attend, (head,)) for heads in layers for head in heads])
+        references = run("dense attention in float64", [(reference, (head,)) for heads in layers for head in heads])
         known = dict(zip((id(head) for heads in layers for head in heads), references, strict=True))
         if "default" in wanted:
             results |= evaluated(config, layers, known, run, "as configured")
@@ -105,7 +114,10 @@ Run = Callable[[str, list[Call]], list[Any]]
 
 @contextmanager
 def running(jobs: int) -> Iterator[Run]:
-    """A way to run calls, `jobs` at a time, in order of their results, with a progress bar for each batch."""
+    """A way to run calls, `jobs` at a time, with a progress bar for each batch; results are in the order of the calls.
+
+    A single one at a time runs in this process, and its bar moves within a head.
+    """
     with progress_bars() as progress:
         if jobs == 1:
 
@@ -113,8 +125,8 @@ def running(jobs: int) -> Iterator[Run]:
                 step = progress.add_task(title, total=len(calls))
                 found = []
                 for function, arguments in calls:
-                    found.append(function(*arguments))
-                    progress.advance(step)
+                    found.append(function(*arguments, lambda share: progress.advance(step, share)))
+                    progress.update(step, completed=len(found))
                 return found
 
             yield run

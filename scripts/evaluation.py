@@ -57,8 +57,17 @@ class Point:
     rel_l2: float
 
 
-def measure(job: Job, reference: NDArray[np.float64], progress: Callable[[int], None] = lambda rows: None) -> Point:
-    """The error of a job's attention against the oracle's output."""
+def unseen(share: float) -> None:
+    """Progress that nobody follows."""
+
+
+def reference(head: Head, progress: Callable[[float], None] = unseen) -> NDArray[np.float64]:
+    """The oracle's output."""
+    return oracle.attend(head)
+
+
+def measure(job: Job, reference: NDArray[np.float64], progress: Callable[[float], None] = unseen) -> Point:
+    """The error of a job's attention against the oracle's output; `progress` is told each share that is done."""
     made, config = job.planned, job.config
     wanted = config.top_share if job.wanted is None else job.wanted
     if job.wanted is not None:
@@ -68,7 +77,9 @@ def measure(job: Job, reference: NDArray[np.float64], progress: Callable[[int], 
         output = attend_dropping(made.head, made.prepared, made.rows, made.tiers)
         work = config.passes(Tier.LUT8) * top_share(made)
     else:
-        output, work = attend(config, made, progress), passes(config, made)
+        rows = len(made.rows.order)
+        output = attend(config, made, lambda done: progress(done / rows))
+        work = passes(config, made)
     return Point(job.part, job.series, made.head.name, wanted, work, relative_l2(output, reference))
 
 
