@@ -16,13 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.attention import Operands, attention
-from golden.config import Config
+from golden.config import Config, Tier
 from golden.group import Grouping, compact, group
 from golden.match import Matching, match
 from golden.prepare import Prepared, prepare, restore
 from golden.speculate import Estimate, choose, speculate
 from golden.tiles import Tiles
 from golden.traces import Head
+
+ROUNDS = 4
+"""Times that tiers are chosen at most, each time with less where grouping lifted more keys than the budget allows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +71,26 @@ def plan(config: Config, heads: Sequence[Head], previous: Sequence[NDArray[np.fl
     rows = [compact(config, p.query_tiles, m.computed) for p, m in zip(prepared, matched, strict=True)]
     known = previous or [None] * len(heads)
     estimates = [speculate(config, p, r, before) for p, r, before in zip(prepared, rows, known, strict=True)]
-    tiers = choose(config, estimates)
-    groupings = [group(config, r, p.key_tiles, t) for r, p, t in zip(rows, prepared, tiers, strict=True)]
+    tiers, groupings = _grouped(config, rows, [p.key_tiles for p in prepared], estimates)
     return [Plan(*each) for each in zip(heads, prepared, matched, rows, estimates, tiers, groupings, strict=True)]
+
+
+def _grouped(
+    config: Config, rows: Sequence[Tiles], columns: Sequence[Tiles], estimates: Sequence[Estimate]
+) -> tuple[list[NDArray[np.int8]], list[Grouping]]:
+    """Tiers and groupings within the budget: grouping lifts keys where pieces do not fill lane groups."""
+    share, dense = config.top_share, sum(estimate.dense for estimate in estimates)
+    tiers, groupings = [], []
+    for _ in range(ROUNDS):
+        budget = dataclasses.replace(config, top_share=share, full_share=min(share, config.full_share))
+        tiers = choose(budget, estimates)
+        groupings = [group(config, *each) for each in zip(rows, columns, tiers, strict=True)]
+        plans = [grouping.schedule for grouping in groupings]
+        top = sum(int(made.rows @ made.counts[1][:, Tier.LUT8 :].sum(axis=1)) for made in plans) / dense
+        if top <= config.top_share:
+            break
+        share = max(0.0, share - (top - config.top_share))
+    return tiers, groupings
 
 
 def attend(config: Config, planned: Plan, progress: Callable[[int], None] = lambda rows: None) -> NDArray[np.float64]:

@@ -35,9 +35,11 @@ from golden.config import Config, Tier
 from golden.presets import DEFAULT_PRESET, preset
 from golden.tiles import Tiles, make_tiles
 from scripts.torch_prepare import Prepared, Tensor, power, prepare, rounded, torch
-from scripts.torch_speculate import choose, compact, match, speculate
+from scripts.torch_speculate import Estimate, choose, compact, match, speculate
 
 RULES = ("simpicker", "drop", "int4", "int8")
+ROUNDS = 4
+"""Times that tiers are chosen at most: see golden.layer."""
 SCORES = 1 << 23
 """Scores at a time, which bounds the memory: some ten float64 of each."""
 
@@ -104,7 +106,25 @@ class TorchAttention:
             return reference, rows, full
         query = [x[self._places(each, x.device)] for x, each in zip(prepared.query, rows, strict=True)]
         heads = zip(query, prepared.key, rows, strict=True)
-        return reference, rows, choose(config, [speculate(config, q, k, r, columns) for q, k, r in heads])
+        return reference, rows, self._choose([speculate(config, q, k, r, columns) for q, k, r in heads], rows)
+
+    def _choose(self, estimates: list[Estimate], rows: list[Tiles]) -> list[Tensor]:
+        """Tiers [query_tiles, key_pieces] of the heads, of which lane groups lift no more than the budget allows."""
+        config = self.config
+        share, dense, tiers = config.top_share, sum(estimate.dense for estimate in estimates), []
+        for _ in range(ROUNDS):
+            budget = dataclasses.replace(config, top_share=share, full_share=min(share, config.full_share))
+            tiers = choose(budget, estimates)
+            top = 0
+            for tiles, tier in zip(rows, tiers, strict=True):
+                sizes = torch.as_tensor(np.diff(self.key_tiles.piece_start), device=tier.device)
+                counts = torch.as_tensor(np.diff(tiles.start), device=tier.device)
+                read = lifted(config, tier.repeat_interleave(sizes, dim=1)) >= int(Tier.LUT8)
+                top += int((counts * read.sum(dim=1)).sum())
+            if top / dense <= config.top_share:
+                break
+            share = max(0.0, share - (top / dense - config.top_share))
+        return tiers
 
     def _layer(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, tuple[float, float]]:
         """Output and statistics of q, k and v [heads, tokens, head_dim]."""

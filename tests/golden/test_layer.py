@@ -149,3 +149,22 @@ def test_what_the_step_before_measured_counts(make_head: MakeHead) -> None:
     true = [concentration(each, each.query_tiles) for each in prepared]
     for made, before, plain in zip(plan(config, heads, true), true, plan(config, heads), strict=True):
         assert np.allclose(made.estimate.concentration, (plain.estimate.concentration + before) / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("grid", "text_tokens"), [((3, 9, 11), 0), ((2, 5, 7), 13), ((4, 10, 12), 0)])
+def test_what_grouping_lifts_is_within_the_budget(
+    make_head: MakeHead, grid: tuple[int, int, int], text_tokens: int
+) -> None:
+    config = dataclasses.replace(preset("tiny"), top_share=0.3, full_share=0.1, piece=5, cell=3)
+    heads = [make_head(grid, text_tokens, seed=seed, scale=1 + seed) for seed in (1, 2)]
+    plans = plan(config, heads)
+    top = pairs = chosen = 0
+    for made in plans:
+        for (a, b), blocks in zip(
+            pairwise(made.grouping.schedule.query_start), made.grouping.schedule.blocks, strict=True
+        ):
+            for group in (each for block in blocks for each in block.groups):
+                pairs += (b - a) * int(group.active.sum())
+                top += (b - a) * int(group.active.sum()) * (group.tier > Tier.LUT4)
+        chosen += int(made.estimate.products[made.tiers > Tier.LUT4].sum())
+    assert 0 < chosen < top <= 0.3 * pairs
