@@ -31,6 +31,19 @@ from rtl.token_buffer import KeyBuffer, ValueBuffer
 ComponentT = TypeVar("ComponentT", bound=wiring.Component)
 
 
+def queue(m: Module, name: str, source, sink, depth: int) -> None:
+    """Connects two streams through a FIFO of `depth` words."""
+    m.submodules[name] = words = fifo.SyncFIFO(width=len(Value.cast(source.payload)), depth=depth)
+    m.d.comb += [
+        words.w_data.eq(Value.cast(source.payload)),
+        words.w_en.eq(source.valid),
+        source.ready.eq(words.w_rdy),
+        Value.cast(sink.payload).eq(words.r_data),
+        sink.valid.eq(words.r_rdy),
+        words.r_en.eq(sink.ready),
+    ]
+
+
 class Core(wiring.Component):
     """Streaming attention: see golden.attention.
 
@@ -77,9 +90,12 @@ class Core(wiring.Component):
         accumulate = part("accumulate", Accumulate(config))
         normalise = part("normalise", Normalise(config))
         fork = part("beat_fork", Fork(layouts.beat(config), 3))
-        # Beats wait here for their probabilities.
-        depth = key_buffer.latency + key_multiplier.latency + score.latency + softmax.latency + 8
-        m.submodules.value_beats = value_beats = fifo.SyncFIFO(width=layouts.beat(config).size, depth=depth)
+        # Values begin when their probabilities are there: beats wait for the first ones, and the weights of short lane
+        # groups for a long one before them, which is still being multiplied.
+        wait = config.digits
+        depth = key_buffer.latency + key_multiplier.latency + score.latency + softmax.latency + wait + 8
+        queue(m, "value_beats", fork.o[2], value_buffer.i, depth)
+        queue(m, "weights", softmax.o, value_multiplier.operand, wait)
 
         connect(m, flipped(self.query), align.i)
         connect(m, align.o, query_buffer.i)
@@ -91,18 +107,9 @@ class Core(wiring.Component):
         connect(m, query_buffer.o, key_multiplier.operand)
         connect(m, key_multiplier.product, score.i)
         connect(m, score.o, softmax.i)
-        connect(m, softmax.o, value_multiplier.operand)
         connect(m, value_multiplier.product, accumulate.i)
         connect(m, accumulate.o, normalise.i)
         connect(m, normalise.o, flipped(self.output))
-        m.d.comb += [
-            value_beats.w_data.eq(Value.cast(fork.o[2].payload)),
-            value_beats.w_en.eq(fork.o[2].valid),
-            fork.o[2].ready.eq(value_beats.w_rdy),
-            Value.cast(value_buffer.i.payload).eq(value_beats.r_data),
-            value_buffer.i.valid.eq(value_beats.r_rdy),
-            value_beats.r_en.eq(value_buffer.i.ready),
-        ]
         self.feed_keys(m, key_buffer, key_multiplier)
         self.feed_values(m, value_buffer, value_multiplier)
         self.load_tokens(m, key_buffer, value_buffer, sequencer)
