@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from golden.presets import preset
+from scripts.test import suites
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -131,3 +132,18 @@ def test_verilog_of_a_configuration_file_goes_to_a_folder_of_its_name(run: Run, 
     assert {"simpicker", "python", "amaranth", "numpy"} <= set(results["versions"])
     assert {entry["file"] for entry in results["files"]} >= {"core.v", "config.json"}
     assert (tmp_path / "build" / "mine" / "verilog" / "core.v").stat().st_size > 10_000
+
+
+def test_outcomes_are_counted_by_folder_and_files_skipped_as_a_whole_too(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(
+        """<testsuites><testsuite>
+        <testcase classname="tests.unit.test_a" name="test_x" time="0.5" />
+        <testcase classname="tests.unit.test_a" name="test_y" time="1.5"><failure /></testcase>
+        <testcase classname="tests.golden.test_b.TestC" name="test_z" time="2"><error /></testcase>
+        <testcase classname="" name="tests.unit.test_d" time="0"><skipped /></testcase>
+        </testsuite></testsuites>"""
+    )
+    found = suites(report)
+    assert found["unit"] == {"passed": 1, "failed": 1, "skipped": 1, "seconds": 2}
+    assert found["golden"] == {"error": 1, "seconds": 2}
