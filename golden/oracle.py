@@ -103,8 +103,7 @@ def concentration(prepared: Prepared, rows: Tiles) -> NDArray[np.float64]:
     [tiles of rows, key_pieces]. Rows that are not finite count as zeros.
     """
     start = prepared.key_tiles.piece_start
-    query = prepared.rows_of(rows)
-    query = np.where(np.isfinite(query).all(axis=1, keepdims=True), query, 0)
+    query = prepared.finite_rows_of(rows)
     found = np.empty((len(rows.frame), len(start) - 1))
     for tile, (first, last) in enumerate(pairwise(rows.start)):
         score = query[first:last] @ prepared.key.T

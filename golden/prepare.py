@@ -52,6 +52,11 @@ class Prepared:
         """[rows, config.head_dim], the queries that `rows` orders."""
         return self.query[self.places(rows)]
 
+    def finite_rows_of(self, rows: Tiles) -> NDArray[np.float64]:
+        """`rows_of`, with zeros for rows that are not finite."""
+        query = self.rows_of(rows)
+        return np.where(np.isfinite(query).all(axis=1, keepdims=True), query, 0)
+
 
 def prepare(config: Config, head: Head) -> Prepared:
     """The operands of a head, whose head_dim may be less than config.head_dim: channels of zeros are added.

@@ -82,8 +82,7 @@ def speculate(
     where that is known: see golden.oracle.concentration. Rows that are not finite count as zeros.
     """
     rows, columns = rows or prepared.query_tiles, prepared.key_tiles
-    query = prepared.rows_of(rows)
-    query = np.where(np.isfinite(query).all(axis=1, keepdims=True), query, 0)
+    query = prepared.finite_rows_of(rows)
 
     tile_score = means(query, rows.start) @ means(prepared.key, columns.start).T
     frames, frame_of = np.unique(columns.frame, return_inverse=True)

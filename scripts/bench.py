@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from golden.attention import attention
 from golden.config import Config
@@ -19,7 +18,7 @@ from golden.traces import Head, load
 from rtl.components import COMPONENTS
 from rtl.emit import to_verilog
 from scripts.bench_arbiter import bench_arbiter
-from scripts.cli import console, describe, main, with_preset
+from scripts.cli import console, describe, main, rows_table, with_preset
 from scripts.default_library import default_library
 from scripts.demo import SAMPLE, fitting
 from scripts.liberty import read
@@ -140,14 +139,6 @@ def earlier(name: str, config: Config) -> dict[str, Any]:
         return {}
     results = json.loads(path.read_text(encoding="utf-8"))
     return {part: results[part] for part in PARTS if part in results} if results["config_hash"] == config.hash else {}
-
-
-def rows_table(title: str, rows: list[dict[str, Any]]) -> Table:
-    """A table of equal records."""
-    table = Table(*rows[0], title=title)
-    for row in rows:
-        table.add_row(*(f"{cell:,.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()))
-    return table
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from golden.config import Config
 from golden.presets import DEFAULT_PRESET, PRESETS, preset
@@ -65,6 +66,14 @@ def progress_bars() -> Progress:
         TimeElapsedColumn(),
     )
     return Progress(*columns, console=console)
+
+
+def rows_table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """A table of equal records."""
+    table = Table(*rows[0], title=title)
+    for row in rows:
+        table.add_row(*(f"{cell:,.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()))
+    return table
 
 
 def describe(name: str, config: Config) -> str:

@@ -20,7 +20,7 @@ from golden.config import Config
 from golden.group import Grouping
 from golden.layer import Plan, plan
 from golden.traces import Head
-from scripts.cli import console, describe, main, progress_bars, with_preset
+from scripts.cli import console, describe, main, progress_bars, rows_table, with_preset
 from scripts.demo import SAMPLE, choose, fitting
 from scripts.evaluate_picture import draw
 from scripts.evaluation import (
@@ -247,14 +247,6 @@ def heads_table(title: str, part: dict[str, Any]) -> Table:
     last = part["total"] | {"rel_l2": part["total"]["rel_l2_mean"]}
     out.add_row("mean", *(cell(last) for cell in COLUMNS.values()))
     out.add_row("worst", f"{part['total']['rel_l2_worst']:.4f}", f"{part['total']['worst_layer_top_tier_share']:.1%}")
-    return out
-
-
-def rows_table(title: str, rows: list[dict[str, Any]]) -> Table:
-    """A table of equal records."""
-    out = Table(*rows[0], title=title)
-    for row in rows:
-        out.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row.values()))
     return out
 
 

@@ -16,7 +16,6 @@ from rtl.files import write_text
 from scripts.cli import console, main
 from scripts.demo import LINES
 from scripts.designs import CODE_BITS, FLOAT_BITS, LABELS
-from scripts.evaluate import REUSE_DISTANCE
 from scripts.results import folder
 from scripts.style_report import SHOWN
 
@@ -68,7 +67,11 @@ def demo_section() -> str:
 def evaluate_section() -> str:
     """Figures of `make evaluate`, as configured and with rows reused."""
     results = read(DEFAULT_PRESET, "evaluate")
-    header = [f"{len(results['heads'])} heads", "as configured", f"rows closer than {REUSE_DISTANCE} reused"]
+    header = [
+        f"{len(results['heads'])} heads",
+        "as configured",
+        f"rows closer than {results['reuse']['reuse_distance']} reused",
+    ]
     totals = [results["total"], results["reuse"]["total"]]
     return table(header, ([label, *(f"{t[key]:{form}}" for t in totals)] for label, (key, form) in TOTALS.items()))
 
