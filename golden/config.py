@@ -8,13 +8,20 @@ import hashlib
 import json
 from typing import Any
 
-DIGIT_BITS = 4
-"""Bits of one table lookup: a code is a string of signed 4-bit digits and every pass reads one of them."""
-DIGIT_MIN, DIGIT_MAX = -(1 << (DIGIT_BITS - 1)), (1 << (DIGIT_BITS - 1)) - 1
+from golden.parameters import ADDERS, DIGIT_BITS, DIGIT_MAX, DIGIT_MIN, FLOAT_FORMATS, TABLE_STYLES, Parameters
 
-TABLE_STYLES = ("multiply", "booth", "odd", "full", "pairs", "signed", "half_pairs", "half_triples", "half_quads")
-ADDERS = ("carry", "save")
-FLOAT_FORMATS = ("fp16", "bf16")
+__all__ = [
+    "ADDERS",
+    "DIGIT_BITS",
+    "DIGIT_MAX",
+    "DIGIT_MIN",
+    "FLOAT_FORMATS",
+    "TABLE_STYLES",
+    "Config",
+    "Tier",
+    "signed_bits",
+    "unsigned_bits",
+]
 
 
 class Tier(enum.IntEnum):
@@ -35,117 +42,9 @@ def signed_bits(bound: int) -> int:
     return bound.bit_length() + 1
 
 
-def limited(default: float, least: float, most: float) -> Any:
-    """A field of a configuration, with its least and largest value."""
-    return dataclasses.field(default=default, metadata={"least": least, "most": most})
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """Everything that shapes the hardware and its golden model.
-
-    Widths that follow from these fields are properties, derived from exact bounds, never typed elsewhere.
-    """
-
-    # -- geometry --
-    head_dim: int = 64
-    """Channels of a head; a multiple of 16."""
-    query_rows: int = limited(64, 2, 1024)
-    """Query rows of a query tile, resident in the core while key tiles stream by."""
-    tile: int = limited(64, 2, 1024)
-    """Tokens of a key/value tile."""
-    lanes: int = limited(16, 2, 1024)
-    """Key lanes: keys that meet one query row in one pass; also the readers of a query element's table."""
-    banks: int = limited(16, 1, 256)
-    """Banks of the token buffers."""
-    tile_slots: int = limited(2, 2, 64)
-    """Key/value tiles that the token buffers hold: one is read while the others are filled."""
-    request_depth: int = limited(4, 1, 64)
-    """Requests that each lane of the bank arbiter can queue: 2 keep a lane busy, more decouple it from a late table."""
-    request_window: int = 1
-    """Requests of a lane that banks may serve at once and out of order: its queues, each to a part of the banks."""
-
-    # -- numbers --
-    float_format: str = "fp16"
-    """Format of the query elements: fp16 or bf16. The output is FP16."""
-    digits: int = limited(2, 2, 3)
-    """4-bit digits in a stored key or value code: LUT4 reads the first, LUT8 the first two, FULL all."""
-    query_bits: int = limited(13, 8, 18)
-    """Bits of an aligned query mantissa, sign included."""
-    prob_bits: int = limited(16, 8, 18)
-    """Bits of a probability as table operand, sign included; over many keys its rounding is the largest error."""
-    scale_bits: int = limited(6, 2, 8)
-    """Mantissa bits of a token's scale, leading one included."""
-    score_integer_bits: int = limited(11, 6, 12)
-    """Integer bits of a base-2 score, sign included; scores saturate beyond."""
-    score_fraction_bits: int = limited(10, 8, 12)
-    """Fraction bits of a base-2 score."""
-    max_tokens: int = limited(131072, 2, 1 << 20)
-    """Most keys that one query row may meet; sizes the accumulators."""
-    key_digit_step: int = limited(3, 2, DIGIT_BITS)
-    """Bits by which a digit of a key weighs more than the next; below 4 a digit corrects the one before whole."""
-    value_digit_step: int = limited(4, 2, DIGIT_BITS)
-    """Bits by which a digit of a value weighs more than the next."""
-
-    # -- structure --
-    table: str = "pairs"
-    """Style of the multiplier's tables: see rtl.table_styles; multiply and booth have none, for comparison."""
-    adder: str = "save"
-    """Form of the readers' sums: carry chains, for FPGAs, or carry-save rows, for gates."""
-    tree_fanin: int = limited(64, 2, 64)
-    """Addends summed between two registers of an adder tree."""
-
-    # -- preparation, speculation, matching and grouping --
-    rotate: bool = True
-    """Rotate Q, K and V by a Hadamard transform before quantisation."""
-    shape_keys: bool = True
-    """Round the digits of keys so that their errors fall where the queries of the head do not look."""
-    piece: int = limited(16, 2, 1024)
-    """Tokens of a piece of a key tile, which has one tier for all rows of a query tile."""
-    cell: int = limited(8, 1, 1024)
-    """Tokens of a cell of a piece: the finest thing that speculation looks at, in queries and in keys."""
-    frame_mass: float = limited(0.99, 0, 1)
-    """Speculated softmax mass of the frames inside which pieces are judged; with 1, all are."""
-    top_share: float = limited(0.125, 0, 1)
-    """Share of the products of a layer in the top tiers, LUT8 and FULL."""
-    full_share: float = limited(0.04, 0, 1)
-    """Share of the products of a layer in FULL, where that is more exact than LUT8; part of top_share."""
-    reuse_distance: float = limited(0.0, 0, 2)
-    """Relative L2 distance below which a query row takes the result of its reference row; 0 computes all rows."""
-    group_window: int = limited(4, 1, 64)
-    """Query tiles of a frame that grouping may join, where reuse left few rows in them."""
-    cores: int = limited(4, 1, 1024)
-    """Cores that take query tiles from one work queue."""
-
-    def __post_init__(self) -> None:
-        def need(ok: bool, field: str, allowed: str) -> None:
-            if not ok:
-                raise ValueError(f"config.{field} = {getattr(self, field)!r}: must be {allowed}")
-
-        for f in dataclasses.fields(self):
-            kind = {"int": int, "bool": bool, "str": str, "float": (int, float)}[str(f.type)]
-            value = getattr(self, f.name)
-            right = isinstance(value, kind) and (f.type == "bool" or not isinstance(value, bool))
-            need(right, f.name, f"of type {f.type}")
-            if f.metadata:
-                need(
-                    f.metadata["least"] <= value <= f.metadata["most"],
-                    f.name,
-                    "in {least}..{most}".format(**f.metadata),
-                )
-        need(16 <= self.head_dim <= 256 and self.head_dim % 16 == 0, "head_dim", "a multiple of 16 in 16..256")
-        need(self.tile % self.lanes == 0, "lanes", f"at least 2 and a divisor of tile = {self.tile}")
-        hides = f"at least lanes = {self.lanes}, so that loading a tile hides behind computing one"
-        need(self.query_rows >= self.lanes, "query_rows", hides)
-        windows = [1 << n for n in range(self.banks.bit_length())]
-        need(self.request_window in windows, "request_window", f"one of {windows}, powers of two up to config.banks")
-        need(self.float_format in FLOAT_FORMATS, "float_format", "one of " + ", ".join(FLOAT_FORMATS))
-        need(self.table in TABLE_STYLES, "table", "one of " + ", ".join(TABLE_STYLES))
-        need(self.adder in ADDERS, "adder", "one of " + ", ".join(ADDERS))
-        need(self.max_tokens >= self.tile, "max_tokens", f"in tile = {self.tile}..{1 << 20}")
-        need(self.piece <= self.tile, "piece", f"in 2..tile = {self.tile}")
-        need(self.cell <= self.piece, "cell", f"in 1..piece = {self.piece}")
-        need(self.full_share <= self.top_share, "full_share", f"in 0..top_share = {self.top_share}")
+class Config(Parameters):
+    """A configuration. Widths follow from its fields by exact bounds; they are properties, never typed elsewhere."""
 
     # -- tiers and codes --
     def passes(self, tier: Tier) -> int:
@@ -162,8 +61,9 @@ class Config:
         return tuple(1 << (step * n) for n in reversed(range(self.digits)))
 
     def code_max(self, step: int) -> int:
-        """Largest code magnitude that quantisation uses: all digits at DIGIT_MAX."""
-        return DIGIT_MAX * sum(self.digit_weights(step))
+        """Largest code magnitude that quantisation uses: what the first digit rounds to its largest, or all digits."""
+        weight, *rest = self.digit_weights(step)
+        return DIGIT_MAX * weight + min(weight // 2, DIGIT_MAX * sum(rest))
 
     def _code_bound(self, step: int) -> int:
         return -DIGIT_MIN * sum(self.digit_weights(step))
@@ -214,6 +114,100 @@ class Config:
     def output_exponent_bits(self) -> int:
         """Bits of the signed power of two applied to the output."""
         return 8
+
+    # -- preparation --
+    @property
+    def rotation_stages(self) -> int:
+        """Stages of the Hadamard transform: log2 of the channels that it mixes, the largest that divides head_dim."""
+        return (self.head_dim & -self.head_dim).bit_length() - 1 if self.rotate else 0
+
+    @property
+    def rotation_shift(self) -> int:
+        """Bits by which rotated keys and values are shifted right, which keeps their length up to a factor sqrt(2)."""
+        return self.rotation_stages // 2
+
+    @property
+    def input_max(self) -> int:
+        """Largest magnitude of an aligned element of a raw row."""
+        return (1 << (self.input_bits - 1)) - 1
+
+    @property
+    def total_bits(self) -> int:
+        """Bits of the sum of max_tokens elements."""
+        return signed_bits(self.input_max * self.max_tokens)
+
+    @property
+    def reach_bits(self) -> int:
+        """Bits of the sum of a row's magnitudes and of the mean's."""
+        return unsigned_bits((2 * self.input_max + 1) * self.head_dim)
+
+    @property
+    def centred_bits(self) -> int:
+        """Bits of an element less the mean."""
+        return signed_bits(2 * self.input_max)
+
+    @property
+    def rotated_max(self) -> int:
+        """Largest magnitude of a channel of a rotated key or value."""
+        return (2 * self.input_max << self.rotation_stages >> self.rotation_shift) + 1
+
+    @property
+    def rotated_bits(self) -> int:
+        """Bits of a channel of a rotated key or value."""
+        return signed_bits(self.rotated_max)
+
+    @property
+    def prepare_interval(self) -> int:
+        """Cycles that a key or value row takes: half of what a query tile does, so that the first one soon begins."""
+        return max(1, self.query_rows // self.lanes // 2)
+
+    @property
+    def prepare_channels(self) -> int:
+        """Channels that are quantised per cycle: the fewest, dividing head_dim, that keep up."""
+        wanted = -(-self.head_dim // self.prepare_interval)
+        return next(n for n in range(wanted, self.head_dim + 1) if self.head_dim % n == 0)
+
+    @property
+    def prepare_stages(self) -> int:
+        """Stages of the rotation per cycle that keep up."""
+        return max(1, -(-self.rotation_stages // self.prepare_interval))
+
+    # -- places --
+    @property
+    def place_bits(self) -> int:
+        """Bits of a number of tokens of a head."""
+        return unsigned_bits(self.max_tokens)
+
+    @property
+    def frame_bits(self) -> int:
+        """Bits of the number of a frame: 0 for text, else counted from 1."""
+        return unsigned_bits(self.max_frames)
+
+    # -- speculation --
+    @property
+    def estimate_integer_bits(self) -> int:
+        """Integer bits of an estimated base-2 score, sign included; scores saturate beyond."""
+        return 8
+
+    @property
+    def estimate_bits(self) -> int:
+        """Bits of an estimated base-2 score."""
+        return self.estimate_integer_bits + self.estimate_fraction_bits
+
+    @property
+    def rank_bits(self) -> int:
+        """Bits of a rank: the base-2 logarithm of a probability, the difference of two scores."""
+        return self.estimate_bits + 1
+
+    @property
+    def mass_bits(self) -> int:
+        """Fraction bits of the sum that a softmax over pooled keys is divided by."""
+        return 12
+
+    @property
+    def mass_total_bits(self) -> int:
+        """Bits of that sum over max_tokens keys."""
+        return unsigned_bits(self.max_tokens << self.mass_bits)
 
     # -- score and softmax --
     @property

@@ -8,6 +8,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+_LOST = (1 << 29) - 1
+"""The bits of a float64 that float32 lacks."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FloatFormat:
@@ -46,7 +49,10 @@ class FloatFormat:
     def encode(self, values: NDArray[np.floating]) -> NDArray[np.uint16]:
         """Values rounded to this format (nearest, ties to even), as bits of the same shape."""
         with np.errstate(over="ignore"):
-            return np.asarray(values).astype(self.dtype).view(np.uint16)
+            # Rounded to odd first: ml_dtypes rounds twice, by way of float32.
+            exact = np.asarray(values, np.float64).view(np.int64)
+            odd = ((exact | ((exact & _LOST) != 0) * (_LOST + 1)) & ~_LOST).view(np.float64)
+            return odd.astype(self.dtype).view(np.uint16)
 
     def decode(self, bits: NDArray[np.uint16]) -> NDArray[np.float64]:
         """The values of bits, exactly."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from golden.arbiter import place
 from golden.config import Config, Tier
 from golden.schedule import LaneGroup, Schedule, idle, schedule
-from golden.tiles import Tiles, owner
+from golden.tiles import Tiles
 
 BALANCE = 1.02
 """The busiest core over the mean at which no query tile is split any further."""
@@ -48,7 +48,8 @@ class Grouping:
 def compact(config: Config, tiles: Tiles, computed: NDArray[np.bool_]) -> Tiles:
     """Query tiles of the computed rows [tokens] alone: neighbours of a frame joined as long as they fit.
 
-    At most `group_window` tiles become one, and none is divided. A head without computed rows raises ValueError.
+    At most `group_window` tiles become one, and none is divided: rows that are alike stay together. A head without
+    computed rows raises ValueError.
     """
     keep = computed[tiles.order]
     if keep.all():
@@ -65,12 +66,8 @@ def compact(config: Config, tiles: Tiles, computed: NDArray[np.bool_]) -> Tiles:
             rows = 0
         rows += int(left[tile])
     places = np.concatenate([[0], np.cumsum(keep)])
-
-    def kept(start: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.unique(places[start])
-
     start = np.append(places[tiles.start[first]], places[-1])
-    return Tiles(tiles.order[keep], tiles.frame[first], start, kept(tiles.piece_start), kept(tiles.cell_start))
+    return Tiles(tiles.order[keep], tiles.place_frame[keep], tiles.place_cell[keep], start, tiles.piece)
 
 
 def in_columns(
@@ -100,20 +97,18 @@ def in_columns(
 
 def group(config: Config, rows: Tiles, columns: Tiles, tiers: NDArray[np.int8]) -> Grouping:
     """Group query tiles of `rows` that meet the pieces of `columns` at tiers [query_tiles, key_pieces]."""
-    key_start = np.append(np.arange(0, columns.start[-1], config.tile), columns.start[-1])
-
     start, tile = rows.start, np.arange(len(tiers))
     best = None
     # Halves may take as long as the whole, if loading keys limits them: only what ends earlier counts.
     for _ in range(SPLITS * config.cores):
-        made = schedule(config, start, key_start, tiers[tile], part_start=columns.piece_start, pack=in_columns)
+        made = schedule(config, start, columns.start, tiers[tile], part_start=columns.piece_start, pack=in_columns)
         found = _grouping(config, made, assign(work(config, made), config.cores))
         if best is None or _longest(found) < _longest(best):
             best = found
         halved = _halves(start, found.work, found.core)
         if best.balance <= BALANCE or len(halved) == len(start):
             break
-        tile = tile[owner(halved, start)]
+        tile = tile[np.searchsorted(start, halved[:-1], side="right") - 1]
         start = halved
     assert best is not None
     return best

@@ -20,7 +20,7 @@ from golden.config import Config, Tier
 from golden.group import Grouping, compact, group
 from golden.match import Matching, match
 from golden.prepare import Prepared, prepare, restore
-from golden.speculate import Estimate, choose, speculate
+from golden.speculate import Estimate, Thresholds, speculate, thresholds
 from golden.tiles import Tiles
 from golden.traces import Head
 
@@ -38,6 +38,8 @@ class Plan:
     rows: Tiles
     """The query tiles of the rows that are computed"""
     estimate: Estimate
+    thresholds: Thresholds
+    """Of the layer"""
     tiers: NDArray[np.int8]
     """[query tiles of rows, key_pieces]"""
     grouping: Grouping
@@ -60,37 +62,34 @@ class Plan:
         return self.matching.expand(restore(self.prepared, everywhere))
 
 
-def plan(config: Config, heads: Sequence[Head], previous: Sequence[NDArray[np.float64]] | None = None) -> list[Plan]:
-    """Plans of the heads of a layer.
-
-    `previous` are the heads' concentrations [query_tiles, key_pieces] in the step of diffusion before this one, as
-    golden.oracle.concentration has them, where they are known and all rows are computed.
-    """
+def plan(config: Config, heads: Sequence[Head]) -> list[Plan]:
+    """Plans of the heads of a layer."""
     prepared = [prepare(config, head) for head in heads]
-    matched = [match(config, each, head) for each, head in zip(prepared, heads, strict=True)]
+    matched = [match(config, head) for head in heads]
     rows = [compact(config, p.query_tiles, m.computed) for p, m in zip(prepared, matched, strict=True)]
-    known = previous or [None] * len(heads)
-    estimates = [speculate(config, p, r, before) for p, r, before in zip(prepared, rows, known, strict=True)]
-    tiers, groupings = _grouped(config, rows, [p.key_tiles for p in prepared], estimates)
-    return [Plan(*each) for each in zip(heads, prepared, matched, rows, estimates, tiers, groupings, strict=True)]
+    estimates = [speculate(config, p, r) for p, r in zip(prepared, rows, strict=True)]
+    limits, tiers, groupings = _grouped(config, rows, [p.key_tiles for p in prepared], estimates)
+    parts = zip(heads, prepared, matched, rows, estimates, [limits] * len(heads), tiers, groupings, strict=True)
+    return [Plan(*each) for each in parts]
 
 
 def _grouped(
     config: Config, rows: Sequence[Tiles], columns: Sequence[Tiles], estimates: Sequence[Estimate]
-) -> tuple[list[NDArray[np.int8]], list[Grouping]]:
-    """Tiers and groupings within the budget: grouping lifts keys where pieces do not fill lane groups."""
+) -> tuple[Thresholds, list[NDArray[np.int8]], list[Grouping]]:
+    """Thresholds, tiers and groupings within the budget: grouping lifts keys where pieces do not fill lane groups."""
     share, dense = config.top_share, sum(estimate.dense for estimate in estimates)
-    tiers, groupings = [], []
+    limits, tiers, groupings = thresholds(config, estimates), [], []
     for _ in range(ROUNDS):
         budget = dataclasses.replace(config, top_share=share, full_share=min(share, config.full_share))
-        tiers = choose(budget, estimates)
+        limits = thresholds(budget, estimates)
+        tiers = [limits.tiers(config, estimate) for estimate in estimates]
         groupings = [group(config, *each) for each in zip(rows, columns, tiers, strict=True)]
         plans = [grouping.schedule for grouping in groupings]
         top = sum(int(made.rows @ made.counts[1][:, Tier.LUT8 :].sum(axis=1)) for made in plans) / dense
         if top <= config.top_share:
             break
         share = max(0.0, share - (top - config.top_share))
-    return tiers, groupings
+    return limits, tiers, groupings
 
 
 def attend(config: Config, planned: Plan, progress: Callable[[int], None] = lambda rows: None) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 As in a video codec, a row's reference is at the same place in an earlier frame: the last row there that was computed
 (CMC, ASPLOS 2024, section 3; SIMPICKER, DAC 2025). A reused row is no reference, so errors do not add up over frames.
 
-Memory: a reference row for each place of a frame, height * width * head_dim elements, and the token that it came from.
+Memory: for each place of a frame the token of its reference row, which is read again.
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.align import align_to
 from golden.config import Config
-from golden.prepare import Prepared
+from golden.formats import FORMATS
+from golden.prepare import words
 from golden.traces import Head
+
+LIMIT_BITS = 16
+"""Fraction bits of the square of the distance below which a row is reused."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,27 +44,46 @@ class Matching:
         return output[self.reference]
 
 
-def match(config: Config, prepared: Prepared, head: Head) -> Matching:
-    """Match the query rows of a head that was prepared.
+def match(config: Config, head: Head) -> Matching:
+    """Match the query rows of a head.
 
     A row is reused if |q - reference| < reuse_distance * |q|. Text, the first frame, and rows that are not finite are
     computed; a distance to one that is not finite is infinite. 3 * head_dim + 1 operations a row.
     """
-    tokens, (frames, height, width) = len(prepared.query), head.grid
+    tokens, (frames, height, width) = len(head.q), head.grid
     distance, reference = np.full(tokens, np.inf), np.arange(tokens)
     if not config.reuse_distance:
         return Matching(distance, reference, 0)
-    query = np.empty_like(prepared.query)
-    query[prepared.query_tiles.order] = prepared.query
-    finite = np.logical_and.reduce(np.isfinite(query), axis=1)
+    query = words(config, head, "q")
     places = head.text_tokens + np.arange(frames * height * width).reshape(frames, height * width)
     for token, earlier in zip(places[1:], places[:-1], strict=True):
         last = reference[earlier]
-        comparable = finite[token] & finite[last]
-        here, there = query[token[comparable]], query[last[comparable]]
-        norm = np.linalg.norm(here, axis=1)
-        gap = np.linalg.norm(here - there, axis=1)
-        distance[token[comparable]] = np.divide(gap, norm, out=np.full(len(gap), np.inf), where=norm > 0)
-        near = distance[token] < config.reuse_distance
+        distance[token], near = compare(config, query[token], query[last])
         reference[token[near]] = last[near]
-    return Matching(distance, reference, int(places[1:].size * (3 * query.shape[1] + 1)))
+    return Matching(distance, reference, int(places[1:].size * (3 * config.head_dim + 1)))
+
+
+def compare(
+    config: Config, rows: NDArray[np.uint16], references: NDArray[np.uint16]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Relative distances [rows] of rows to their references, words [rows, head_dim] each, and which are reused.
+
+    With the gap and norm of `squares`, a row is reused if
+    gap << LIMIT_BITS < round(reuse_distance**2 * 2**LIMIT_BITS) * norm.
+    """
+    gap, norm = squares(config, rows, references)
+    distance = np.sqrt(np.divide(gap, norm, out=np.full(len(gap), np.inf), where=norm > 0))
+    return distance, gap << LIMIT_BITS < round(config.reuse_distance**2 * (1 << LIMIT_BITS)) * norm
+
+
+def squares(
+    config: Config, rows: NDArray[np.uint16], references: NDArray[np.uint16]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Gaps sum((row - reference)**2) and norms sum(row**2), each [rows], exact of what both become at match_bits.
+
+    Both are aligned together. A pair that is not finite has gap 1 and norm 0.
+    """
+    pairs = align_to(FORMATS[config.float_format], np.concatenate([rows, references], axis=1), config.match_bits)
+    here, there = np.split(pairs.mantissa, 2, axis=1)
+    gap, norm = np.square(here - there).sum(axis=1), np.square(here).sum(axis=1)
+    return np.where(pairs.invalid, 1, gap), np.where(pairs.invalid, 0, norm)

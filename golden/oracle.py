@@ -97,17 +97,20 @@ def attention_map(head: Head, rows: Tiles, columns: Tiles) -> NDArray[np.float64
     return pooled
 
 
-def concentration(prepared: Prepared, rows: Tiles) -> NDArray[np.float64]:
-    """What golden.speculate estimates: the mean p**2 over the rows of a tile and the keys of a piece.
+def rank(prepared: Prepared, rows: Tiles) -> NDArray[np.int64]:
+    """What golden.speculate estimates, with the true attention: log2 of the root mean square of probabilities.
 
-    [tiles of rows, key_pieces]. Rows that are not finite count as zeros.
+    [tiles of rows, key_pieces], over the rows of a tile and the keys of a piece, with estimate_fraction_bits fraction
+    bits. Rows that are not finite count as zeros.
     """
     start = prepared.key_tiles.piece_start
     query = prepared.finite_rows_of(rows)
-    found = np.empty((len(rows.frame), len(start) - 1))
+    squares = np.empty((len(rows.frame), len(start) - 1))
     for tile, (first, last) in enumerate(pairwise(rows.start)):
         score = query[first:last] @ prepared.key.T
         p = np.exp2(score - score.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
-        found[tile] = means((p**2).mean(axis=0), start)
-    return found
+        squares[tile] = means((p**2).mean(axis=0), start)
+    floor = np.ldexp(1.0, -2 * (1 << prepared.config.estimate_integer_bits))
+    logarithm = np.log2(np.maximum(squares, floor)) / 2
+    return np.rint(np.ldexp(logarithm, prepared.config.estimate_fraction_bits)).astype(np.int64)

@@ -38,7 +38,7 @@ PRESETS: dict[str, Config] = {
     # The default. Sixteen readers a table, from where tables pay on gates; three digits: FULL is as exact as FP16.
     "asic": Config(head_dim=64, query_rows=64, tile=64, lanes=16, banks=16, digits=3),
     # One processing core of the size of the paper's accelerator (DAC 2025): head dimension 128, 8192 lookups a cycle.
-    "paper": Config(head_dim=128, query_rows=64, tile=64, lanes=32, banks=32, tile_slots=4),
+    "paper": Config(head_dim=128, query_rows=64, tile=64, lanes=32, banks=32, tile_slots=4, piece=32),
 }
 DEFAULT_PRESET = "asic"
 

@@ -14,55 +14,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.config import DIGIT_MAX, DIGIT_MIN, Config
-from golden.digits import digits
+from golden.normalise import bit_length
+from golden.tables import CODE_FRACTION_BITS, FACTOR_BITS, INVERSE_BITS, ONE
 
 FEEDBACK_BITS = 8
 """Fraction bits of the feedback matrix."""
-ERROR_BITS = 12
-"""Fraction bits, of a unit of the last digit, to which keys are rounded before any digit is."""
 DAMPING = 0.01
 """Of the mean moment, added to every channel's: what keeps feedback finite where queries have no energy."""
 
+MOST_SHIFT = 62
+"""From here on all bits of a number are shifted out."""
+
 
 def scales(
-    config: Config, vectors: NDArray[np.float64], step: int, least: int
+    config: Config, largest: NDArray[np.int64], factor: int, step: int, least: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Mantissas (scale_bits bits, leading one set) and exponents, both [tokens], for vectors [tokens, head_dim].
+    """Mantissas (scale_bits bits, leading one set) and exponents, both [tokens], for vectors of largest magnitudes.
 
-    mantissa * 2**exponent is the largest magnitude over config.code_max(step), rounded up, so that no code clips. The
+    mantissa * 2**exponent is largest * factor / ONE over config.code_max(step), rounded up, so that no code clips. The
     exponent is at least `least`: a vector too small for it, or of zeros, gets the least scale.
     """
-    scale = np.abs(vectors).max(axis=1) / config.code_max(step)
     half = 1 << (config.scale_bits - 1)
-    fraction, exponent = np.frexp(np.maximum(scale, np.ldexp(half, least)))
-    mantissa = np.ceil(fraction * (2 * half)).astype(np.int64)
-    exponent = exponent.astype(np.int64) - config.scale_bits
+    product = largest * factor * -(-(1 << INVERSE_BITS) // config.code_max(step))
+    shift = np.maximum(bit_length(product) - config.scale_bits, 0)
+    mantissa = -(-product >> shift)
     over = mantissa == 2 * half
-    return np.where(over, half, mantissa), exponent + over
+    exponent = shift + over - INVERSE_BITS - (FACTOR_BITS - 1)
+    small = (product == 0) | (exponent < least)
+    return np.where(small | over, half, mantissa), np.where(small, least, exponent)
 
 
 def scaled(
-    vectors: NDArray[np.float64], mantissa: NDArray[np.int64], exponent: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Vectors [tokens, head_dim] in units of their scales mantissa * 2**exponent, both [tokens]."""
-    return vectors / np.ldexp(mantissa.astype(np.float64), exponent)[:, None]
+    config: Config, vectors: NDArray[np.int64], factor: int, mantissa: NDArray[np.int64], exponent: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Vectors [tokens, head_dim] times factor / ONE in units of their scales, CODE_FRACTION_BITS fraction bits.
 
-
-def nearest(config: Config, values: NDArray[np.float64], step: int) -> NDArray[np.int8]:
-    """Digits [config.digits, tokens, head_dim] of values in units of their scale, each digit rounded to nearest.
-
-    The digits of the nearest code would round the first one's ties up, by half a code unit on average, and over many
-    values such a bias adds up where noise averages out. So the first digit is rounded by itself and the others
-    clip to what they can write; the mean of what clipping takes is given back, so that the bias vanishes at LUT4
-    and at FULL. It costs a few percent of the error of two digits; three then err by 1.1 units, not 0.3.
+    What is multiplied is the inverse of the scale's mantissa, a table of 2**(scale_bits - 1) entries.
     """
+    inverse_bits = config.scale_bits + FACTOR_BITS - 2
+    inverse = ((1 << inverse_bits) + (mantissa >> 1)) // mantissa
+    gain = (factor * inverse + (ONE >> 1)) >> (FACTOR_BITS - 1)
+    shift = np.clip(inverse_bits + exponent - CODE_FRACTION_BITS, 0, MOST_SHIFT)[:, None]
+    return (vectors * gain[:, None] + (1 << shift >> 1)) >> shift
+
+
+def nearest(config: Config, units: NDArray[np.int64], step: int) -> NDArray[np.int8]:
+    """Digits [config.digits, tokens, head_dim] of numbers in units of their scale, each digit rounded to nearest.
+
+    Each digit rounds what the ones before left out, ties up, and saturates. Where digits do not overlap (step 4) a rest
+    of more than DIGIT_MAX of all later digits clips; over many values such a bias adds up where noise averages out, so
+    the mean of what clipping takes is given back: see `returned`. Three digits then err by 1.1 units, not 0.3.
+    """
+    rest = units
+    out = np.empty((config.digits, *units.shape), np.int8)
+    for i, weight in enumerate(config.digit_weights(step)):
+        unit = weight << CODE_FRACTION_BITS
+        least = DIGIT_MIN if i else -DIGIT_MAX  # as far down as up, so that scales know one bound
+        out[i] = np.clip((rest + (unit >> 1)) // unit, least, DIGIT_MAX)
+        rest = rest - out[i].astype(np.int64) * unit + (0 if i else returned(config, step))
+    return out
+
+
+def returned(config: Config, step: int) -> int:
+    """What clipping takes on average of a rest that is anywhere in the first digit's weight; CODE_FRACTION_BITS."""
     weight, *rest_weights = config.digit_weights(step)
-    ones = sum(rest_weights)
-    most = ((1 << (step - 1)) - 1) * ones
-    lost = max(0.0, weight / 2 - most) ** 2 / (2 * weight)  # by clipping, on average over a uniform rest
-    lead = np.clip(np.rint(values / weight), -DIGIT_MAX, DIGIT_MAX)
-    rest = np.clip(np.rint(values - lead * weight + lost), -(1 << (step - 1)) * ones, most)
-    return digits(config, (lead * weight + rest).astype(np.int64), step)
+    beyond = max(0.0, weight / 2 - DIGIT_MAX * sum(rest_weights))
+    return round(beyond**2 / (2 * weight) * (1 << CODE_FRACTION_BITS))
 
 
 def feedback(config: Config, query: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -85,7 +102,7 @@ def feedback(config: Config, query: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.rint(np.ldexp(np.triu(unit, 1), FEEDBACK_BITS)).astype(np.int64)
 
 
-def shaped(config: Config, keys: NDArray[np.float64], feedback: NDArray[np.int64], step: int) -> NDArray[np.int8]:
+def shaped(config: Config, units: NDArray[np.int64], feedback: NDArray[np.int64], step: int) -> NDArray[np.int8]:
     """Digits [config.digits, tokens, head_dim] of keys in units of their scale, rounded with feedback.
 
     Digit by digit, what the ones before left out is rounded, channels from the last to the first: the channel, plus
@@ -93,14 +110,14 @@ def shaped(config: Config, keys: NDArray[np.float64], feedback: NDArray[np.int64
     make up for. Where digits do not overlap (step 4) that is not always enough for the nearest, and two digits err by
     up to 2 units. head_dim**2 / 2 operations for a digit of a token. Integer arithmetic throughout.
     """
-    rest = np.rint(np.ldexp(keys, ERROR_BITS)).astype(np.int64)
+    rest = units
     weights = config.digit_weights(step)
-    out = np.empty((config.digits, *keys.shape), np.int8)
+    out = np.empty((config.digits, *units.shape), np.int8)
     for i, weight in enumerate(weights):
-        unit = weight << ERROR_BITS
-        reach = DIGIT_MAX * sum(weights[i + 1 :]) << ERROR_BITS  # what the digits after this one can make up for
-        error = np.zeros(keys.shape, np.float64)  # of integers below 2**53: exact, and fast to multiply
-        for channel in reversed(range(keys.shape[1])):
+        unit = weight << CODE_FRACTION_BITS
+        reach = DIGIT_MAX * sum(weights[i + 1 :]) << CODE_FRACTION_BITS  # what later digits can make up for
+        error = np.zeros(units.shape, np.float64)  # of integers below 2**53: exact, and fast to multiply
+        for channel in reversed(range(units.shape[1])):
             target = rest[:, channel]
             pushed = (error[:, channel + 1 :] @ feedback[channel, channel + 1 :]).astype(np.int64) >> FEEDBACK_BITS
             least, most = (-((reach - target) // unit), (target + reach) // unit) if reach else (DIGIT_MIN, DIGIT_MAX)

@@ -5,31 +5,37 @@ blocks in SpargeAttn, ICML 2025, "Selective token compression"). Frames are judg
 those of their cells, for each query cell by itself: the softmax of a cell tells a few strong keys from many weak ones,
 which that of a tile's mean cannot. With cells of 8 tokens both levels cost 0.8 % of the products of dense attention.
 
-What a cheap tier costs is not the mass p that a key holds but p**2: errors of keys and values are independent, so their
-squares add up, and many keys of little mass average theirs out. Pieces are ranked by the p**2 that they hold, with
-one threshold for all query tiles and heads of a layer: concentrated heads get more of the budget, diffuse ones less.
+A frame or piece is ranked by the largest probability of a key that any of its means seems to get from any mean of the
+query tile: see golden.estimate. Errors of keys and values are independent, so what a cheap tier costs is the square of
+a probability, and a few large ones weigh more than many small ones of the same mass. There is one threshold for all
+query tiles and heads of a layer: concentrated heads get more of the budget, diffuse ones less.
 
 Memory: the means of all key cells, tokens / cell * head_dim, and of one query tile's cells; a number for each key piece
-while a query tile's are chosen. The threshold may come from the layer's last step: it moves little between steps.
+while a query tile's are chosen. The thresholds may come from the layer's last step: they move little between steps.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.align import align
 from golden.config import Config, Tier
-from golden.prepare import Prepared
-from golden.tiles import TEXT, Tiles, means, owner
-
-PREVIOUS_WEIGHT = 0.5
-"""What the concentration measured in the previous step counts, where it is given."""
+from golden.estimate import estimate, unseen
+from golden.formats import FORMATS
+from golden.pool import Pooled, pool
+from golden.prepare import Prepared, unit_power
+from golden.tiles import TEXT, Tiles, owner
 
 CHOICE_STEPS = 16
 """Comparisons of each piece while a threshold of 16 bits is bisected."""
+
+MOST = np.iinfo(np.int64).max >> 1
+"""A rank above all others."""
 
 BATCH = 1 << 22
 """Scores of cells at a time, which bounds the memory."""
@@ -37,16 +43,16 @@ BATCH = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a head's query tiles seem to look at."""
+    """What a head's query tiles seem to look at. Ranks and scores have estimate_fraction_bits fraction bits."""
 
-    tile_score: NDArray[np.float64]
+    tile_score: NDArray[np.int64]
     """[query_tiles, key_tiles], base-2 scores of tile means"""
-    frame_mass: NDArray[np.float64]
-    """[query_tiles, frames], estimated softmax mass of every frame that holds keys"""
+    frame_rank: NDArray[np.int64]
+    """[query_tiles, frames], of every frame that holds keys: log2 of the largest estimated probability of a key"""
     frames_kept: NDArray[np.bool_]
     """[query_tiles, frames], inside which pieces were judged"""
-    concentration: NDArray[np.float64]
-    """[query_tiles, key_pieces], mean over rows and keys of the estimated p**2 in kept frames, 0 elsewhere"""
+    rank: NDArray[np.int64]
+    """[query_tiles, key_pieces], log2 of the largest estimated probability of a key; the least outside kept frames"""
     text: NDArray[np.bool_]
     """[key_pieces], pieces of text"""
     products: NDArray[np.int64]
@@ -59,50 +65,85 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """The concentrations from which on a piece is in a tier, with rising tiers."""
+    """The ranks from which on a piece is in a tier, with rising tiers."""
 
-    lut8: float
-    full: float
+    lut8: int
+    full: int
 
     def tiers(self, config: Config, estimate: Estimate) -> NDArray[np.int8]:
         """Tiers [query_tiles, key_pieces]. Text is at least LUT8."""
-        top = estimate.text | (estimate.concentration >= self.lut8)
+        top = estimate.text | (estimate.rank >= self.lut8)
         tiers = np.where(top, Tier.LUT8, Tier.LUT4).astype(np.int8)
         if config.digits > 2:
-            tiers[top & (estimate.concentration >= self.full)] = Tier.FULL
+            tiers[top & (estimate.rank >= self.full)] = Tier.FULL
         return tiers
 
 
-def speculate(
-    config: Config, prepared: Prepared, rows: Tiles | None = None, previous: NDArray[np.float64] | None = None
-) -> Estimate:
+def speculate(config: Config, prepared: Prepared, rows: Tiles | None = None) -> Estimate:
     """What the query tiles of a prepared head, or others of its `rows`, seem to look at.
 
-    `previous` [query_tiles, key_pieces] is the concentration that the step of diffusion before this one measured,
-    where that is known: see golden.oracle.concentration. Rows that are not finite count as zeros.
+    Rows that are not finite count as zeros.
     """
     rows, columns = rows or prepared.query_tiles, prepared.key_tiles
-    query = prepared.finite_rows_of(rows)
+    power = unit_power(config, prepared.key_statistics.exponent) + prepared.factor[1]
+    scale = prepared.factor[0], power - FORMATS[config.float_format].bias - (config.query_bits - 2)
+    query = align(config, prepared.operands.query[prepared.places(rows)])
+    mantissa = np.where(query.invalid[:, None], 0, query.mantissa)
+    exponent = np.where(query.invalid, 1, query.exponent)
+    zeros = np.zeros(len(prepared.key_vector), np.int64)
 
-    tile_score = means(query, rows.start) @ means(prepared.key, columns.start).T
+    def pooled(query_start: NDArray[np.int64], key_start: NDArray[np.int64]) -> tuple[Pooled, Pooled]:
+        return pool(config, mantissa, exponent, query_start), pool(config, prepared.key_vector, zeros, key_start)
+
     frames, frame_of = np.unique(columns.frame, return_inverse=True)
-    frame_mass = _mass(tile_score, np.diff(columns.start)) @ np.eye(len(frames))[frame_of]
+    tiles = estimate(config, *pooled(rows.start, columns.start), scale, np.flatnonzero(np.diff(frame_of, prepend=-1)))
     # The text, the first frame and the query tile's own frame are judged without a score.
     first = frames[frames != TEXT][:1]
     sure = np.isin(frames, [TEXT, *first])[None, :] | (frames[None, :] == rows.frame[:, None])
-    # All of the mass means all frames, though the heaviest may add up to 1 before the last is there.
-    frames_kept = sure | _leading(frame_mass, config.frame_mass) | (config.frame_mass == 1)
+    frames_kept = sure | (tiles.rank >= frame_floor(config, len(prepared.key_vector)))
 
     inside = frames_kept[:, frame_of]
-    concentration = _concentration(rows, columns, query, prepared.key, inside)
-    if previous is not None:
-        concentration = (1 - PREVIOUS_WEIGHT) * concentration + PREVIOUS_WEIGHT * previous
-
-    text = columns.frame[columns.piece_tile] == TEXT
+    rank = _ranks(config, *pooled(rows.cell_start, columns.cell_start), scale, rows, columns, inside)
+    text = columns.pieces.frame == TEXT
     products = np.outer(np.diff(rows.start), np.diff(columns.piece_start))
-    dense = len(prepared.query) * len(prepared.key)
-    operations = _operations(rows, columns, query.shape[1], inside)
-    return Estimate(tile_score, frame_mass, frames_kept, concentration, text, products, dense, operations)
+    dense = len(prepared.operands.query) * len(prepared.key_vector)
+    operations = _operations(rows, columns, config.head_dim, inside)
+    return Estimate(tiles.score, tiles.rank, frames_kept, rank, text, products, dense, operations)
+
+
+def frame_floor(config: Config, tokens: int) -> int:
+    """The rank below which a frame is skipped: its keys have less than (1 - frame_mass) / tokens each.
+
+    So all skipped frames together have less than 1 - frame_mass of the estimated mass.
+    """
+    if config.frame_mass == 1:
+        return unseen(config)
+    floor = math.log2((1 - config.frame_mass) / tokens) * (1 << config.estimate_fraction_bits)
+    return max(unseen(config), math.floor(floor))
+
+
+def _ranks(
+    config: Config,
+    query: Pooled,
+    key: Pooled,
+    scale: tuple[int, int],
+    rows: Tiles,
+    columns: Tiles,
+    inside: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Ranks [query_tiles, key_pieces] by the means of cells, over the key tiles `inside` [query_tiles, key_tiles]."""
+    tile_of, key_tile = owner(rows.cell_start, rows.start), owner(columns.cell_start, columns.start)
+    pieces = np.searchsorted(columns.cell_start, columns.piece_start[:-1])
+    first_cell = np.searchsorted(rows.cell_start, rows.start)
+    found = np.empty((len(rows.frame), len(pieces)), np.int64)
+    batch = max(1, BATCH * len(rows.frame) // (len(query.size) * len(key.size)))
+    for tile in range(0, len(rows.frame), batch):
+        some = first_cell[tile : tile + batch + 1]
+        cells = slice(some[0], some[-1])
+        part = Pooled(query.mantissa[cells], query.exponent[cells], query.size[cells])
+        ranks = estimate(config, part, key, scale, pieces, inside[tile_of[cells]][:, key_tile]).rank
+        found[tile : tile + batch] = np.maximum.reduceat(ranks, some[:-1] - some[0], axis=0)
+    return found
 
 
 def choose(config: Config, heads: Sequence[Estimate]) -> list[NDArray[np.int8]]:
@@ -119,8 +160,8 @@ def thresholds(config: Config, heads: Sequence[Estimate]) -> Thresholds:
     """
     if not heads:
         raise ValueError("heads: must be at least one")
-    rank = np.concatenate([np.where(h.text, np.inf, h.concentration).ravel() for h in heads])
-    plain = np.concatenate([h.concentration.ravel() for h in heads])
+    rank = np.concatenate([np.where(h.text, MOST, h.rank).ravel() for h in heads])
+    plain = np.concatenate([h.rank.ravel() for h in heads])
     products = np.concatenate([h.products.ravel() for h in heads])
     dense = sum(h.dense for h in heads)
     return Thresholds(
@@ -128,61 +169,22 @@ def thresholds(config: Config, heads: Sequence[Estimate]) -> Thresholds:
     )
 
 
-def _threshold(rank: NDArray[np.float64], products: NDArray[np.int64], budget: float) -> float:
+def _threshold(rank: NDArray[np.int64], products: NDArray[np.int64], budget: float) -> int:
     """The lowest value so that those of `rank` at or above it have no more `products` than the budget."""
     order = np.argsort(-rank, kind="stable")
     fits = np.cumsum(products[order]) <= budget
     if fits.all():
-        return 0.0
+        return int(rank.min())
     # Equal ranks are in or out together: the threshold is just above the first that does not fit.
-    return float(np.nextafter(rank[order[fits.sum()]], np.inf))
-
-
-def _concentration(
-    rows: Tiles, columns: Tiles, query: NDArray[np.float64], key: NDArray[np.float64], inside: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Mean p**2 [query_tiles, key_pieces] by the means of cells, over the key tiles `inside` [query_tiles, key_tiles].
-
-    A cell's mass is taken as spread evenly over its keys. Each query cell counts as many times as it has rows.
-    """
-    query_cells, key_cells = means(query, rows.cell_start), means(key, columns.cell_start)
-    tile_of, key_tile = owner(rows.cell_start, rows.start), owner(columns.cell_start, columns.start)
-    weight = np.diff(rows.cell_start) / np.diff(rows.start)[tile_of]
-    sizes, pieces = np.diff(columns.cell_start), np.searchsorted(columns.cell_start, columns.piece_start[:-1])
-    first_cell = np.searchsorted(rows.cell_start, rows.start)
-    found = np.empty((len(rows.frame), len(pieces)))
-    batch = max(1, BATCH * len(rows.frame) // (len(query_cells) * len(key_cells)))
-    for tile in range(0, len(rows.frame), batch):
-        some = first_cell[tile : tile + batch + 1]
-        cells = slice(some[0], some[-1])
-        score = np.where(inside[tile_of[cells]][:, key_tile], query_cells[cells] @ key_cells.T, -np.inf)
-        squares = _mass(score, sizes) ** 2 / sizes * weight[cells, None]
-        squares = np.add.reduceat(squares, pieces, axis=1) / np.diff(columns.piece_start)
-        found[tile : tile + batch] = np.add.reduceat(squares, some[:-1] - some[0], axis=0)
-    return found
-
-
-def _mass(score: NDArray[np.float64], sizes: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Base-2 softmax of scores [rows, columns], where a column stands for sizes [columns] keys of that score."""
-    mass = np.exp2(score - score.max(axis=1, keepdims=True)) * sizes
-    return mass / mass.sum(axis=1, keepdims=True)
-
-
-def _leading(mass: NDArray[np.float64], wanted: float) -> NDArray[np.bool_]:
-    """Per row of mass [rows, columns] the heaviest columns, until they hold `wanted`."""
-    order = np.argsort(-mass, axis=1, kind="stable")
-    ranked = np.take_along_axis(mass, order, axis=1)
-    leading = np.empty(mass.shape, bool)
-    np.put_along_axis(leading, order, np.cumsum(ranked, axis=1) - ranked < wanted, axis=1)
-    return leading
+    return int(rank[order[fits.sum()]]) + 1
 
 
 def _operations(rows: Tiles, columns: Tiles, head_dim: int, inside: NDArray[np.bool_]) -> int:
     """What speculation computes: pooling, scores, softmax and sums of tiles and of cells, and the choice of pieces."""
     pooled = (rows.start[-1] + columns.start[-1]) * head_dim
-    of_tile = np.diff(np.searchsorted(columns.cell_start, columns.start))  # cells
-    cells = np.diff(np.searchsorted(rows.cell_start, rows.start)) @ (inside @ of_tile)
-    scores = inside.size + cells
+    row_cells = np.bincount(owner(rows.cell_start, rows.start))
+    column_cells = np.bincount(owner(columns.cell_start, columns.start))
+    scores = inside.size + row_cells @ (inside @ column_cells)
     # A score is also compared, exponentiated, squared, weighed and summed; choosing bisects over all pieces.
     choice = len(rows.frame) * (len(columns.piece_start) - 1) * CHOICE_STEPS
     return int(pooled + scores * (head_dim + 5) + choice)

@@ -1,4 +1,7 @@
-"""Contents of the lookup tables of the datapath: 2**-x for the softmax and 1/x for the normaliser."""
+"""Contents of the lookup tables of the datapath, such as 2**-x for the softmax and 1/x for the normaliser.
+
+And the constants of quantisation, which decide the contents of its table.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,21 @@ EXP2_GUARD_BITS = 2
 
 RECIPROCAL_INDEX_BITS = 7
 """Leading fraction bits that select a segment of the reciprocal; linear inside, which errs by 2**-16 at most."""
+
+CODE_FRACTION_BITS = 4
+"""Fraction bits, of a unit of the last digit, to which numbers are rounded before any digit is."""
+FACTOR_BITS = 16
+"""Bits of a factor's mantissa, leading one included, and of the inverse of a scale's mantissa."""
+INVERSE_BITS = 20
+"""Fraction bits of the inverse of the largest code."""
+ONE = 1 << (FACTOR_BITS - 1)
+"""The mantissa of the factor 1."""
+
+RECIPROCAL_BITS = 9
+"""Bits of the reciprocal of a number of rows, which is exact for powers of two."""
+
+MEAN_FRACTION_BITS = 12
+"""Bits that a restored row keeps below the last one of the mean, whose unit is that of the largest values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,3 +85,17 @@ def reciprocal_tables(config: Config) -> ReciprocalTables:
     base = np.minimum(np.rint(edge[:-1]), one - 1).astype(np.int64)
     slope = np.rint(edge[:-1] - edge[1:]).astype(np.int64)
     return ReciprocalTables(config.reciprocal_bits - 1 - RECIPROCAL_INDEX_BITS, base, slope)
+
+
+@functools.cache
+def mass_table(config: Config) -> NDArray[np.int64]:
+    """2**-f of fractions f of estimate_fraction_bits bits, scaled by 2**mass_bits: [2**estimate_fraction_bits]."""
+    steps = 1 << config.estimate_fraction_bits
+    return np.rint((1 << config.mass_bits) * np.exp2(-np.arange(steps) / steps)).astype(np.int64)
+
+
+@functools.cache
+def log2_table(config: Config) -> NDArray[np.int64]:
+    """log2(1 + x) of x in the middle of the steps of a fraction of estimate_fraction_bits bits, scaled as it is."""
+    steps = 1 << config.estimate_fraction_bits
+    return np.rint(steps * np.log2(1 + (np.arange(steps) + 0.5) / steps)).astype(np.int64)

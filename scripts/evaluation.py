@@ -7,6 +7,7 @@ takes as many as the configuration has digits.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -145,22 +146,19 @@ def ablations(config: Config, heads: Sequence[Head]) -> Iterator[tuple[str, Conf
 
     yield changed("everything on")
     yield changed("no frame level", frame_mass=1.0)
-    yield changed("no token level", piece=config.tile, cell=config.tile)
+    yield changed("no token level", piece=config.tile, cell=math.gcd(config.tile, config.query_rows))
     yield planned("a budget for each head", config, [made for head in heads for made in plan(config, [head])])
     yield changed("no top tiers: all LUT4", top_share=0.0, full_share=0.0)
     yield changed("no reuse", reuse_distance=0.0)
     yield changed("no rotation", rotate=False)
-    yield changed("no shaping of keys", shape_keys=False)
+    yield changed("with shaped keys", shape_keys=True)
     yield "no grouping", config, plan(config, heads), without_grouping(config, heads)
 
 
 def curves(config: Config, plans: Sequence[Plan]) -> Iterator[Job]:
     """Jobs of the curves of a layer: our choice, better and worse ones, at several shares; and rules of others."""
     estimates = [made.estimate for made in plans]
-    known = [
-        dataclasses.replace(made.estimate, concentration=oracle.concentration(made.prepared, made.rows))
-        for made in plans
-    ]
+    known = [dataclasses.replace(made.estimate, rank=oracle.rank(made.prepared, made.rows)) for made in plans]
     for share in SHARES:
         budget = dataclasses.replace(config, top_share=share, full_share=min(share, config.full_share))
         ours = choose(budget, estimates)

@@ -1,7 +1,7 @@
 """The golden attention in PyTorch, for whole videos on a GPU: a writing of its own, which shares only the geometry.
 
-Digits, tiers and references of reused rows are golden's (but for ties of floating-point sums: see
-scripts.torch_prepare and torch_speculate). The attention itself differs in what is below a unit of a probability:
+Digits, tiers and references of reused rows are golden's (with config.shape_keys but for ties of floating-point sums:
+see scripts.torch_quantise). The attention itself differs in what is below a unit of a probability:
 
 - Golden rounds each probability against the maximum of the keys met so far, and shifts what it accumulated when that
   rises; when it does depends on the order of the lane groups. Here all are rounded against the final maximum.
@@ -32,10 +32,12 @@ from typing import Any
 import numpy as np
 
 from golden.config import Config, Tier
+from golden.group import compact
 from golden.presets import DEFAULT_PRESET, preset
 from golden.tiles import Tiles, make_tiles
-from scripts.torch_prepare import Prepared, Tensor, power, prepare, rounded, torch
-from scripts.torch_speculate import Estimate, choose, compact, match, speculate
+from scripts.torch_align import FLOATS, Tensor, power, rounded, torch
+from scripts.torch_prepare import Prepared, prepare
+from scripts.torch_speculate import Estimate, choose, match, speculate
 
 RULES = ("simpicker", "drop", "int4", "int8")
 ROUNDS = 4
@@ -96,17 +98,19 @@ class TorchAttention:
     def plan(self, prepared: Prepared) -> tuple[Tensor, list[Tiles], list[Tensor]]:
         """References [heads, tokens], and per head the query tiles and their tiers [query_tiles, key_pieces]."""
         config, columns = self.config, self.key_tiles
-        reference = match(config, prepared.query, self.query_tiles, self.grid, self.text_tokens)
-        computed = (reference == torch.arange(self.tokens, device=reference.device)).cpu().numpy()
+        reference = match(config, prepared.given, self.grid, self.text_tokens)
+        device = reference.device
+        computed = (reference == torch.arange(self.tokens, device=device)).cpu().numpy()
         rows = [compact(config, self.query_tiles, each) for each in computed]
         if self.rule in ("int4", "int8"):
             tier = {"int4": Tier.LUT4, "int8": Tier.LUT8}[self.rule]
             shapes = [(len(each.frame), len(columns.piece_start) - 1) for each in rows]
-            full = [torch.full(shape, int(tier), dtype=torch.int8, device=reference.device) for shape in shapes]
-            return reference, rows, full
-        query = [x[self._places(each, x.device)] for x, each in zip(prepared.query, rows, strict=True)]
-        heads = zip(query, prepared.key, rows, strict=True)
-        return reference, rows, self._choose([speculate(config, q, k, r, columns) for q, k, r in heads], rows)
+            return reference, rows, [torch.full(shape, int(tier), dtype=torch.int8, device=device) for shape in shapes]
+        estimates = [
+            speculate(config, prepared, head, self._places(each, device), each, columns)
+            for head, each in enumerate(rows)
+        ]
+        return reference, rows, self._choose(estimates, rows)
 
     def _choose(self, estimates: list[Estimate], rows: list[Tiles]) -> list[Tensor]:
         """Tiers [query_tiles, key_pieces] of the heads, of which lane groups lift no more than the budget allows."""
@@ -130,7 +134,9 @@ class TorchAttention:
         """Output and statistics of q, k and v [heads, tokens, head_dim]."""
         prepared = prepare(self.config, q, k, v, self.query_tiles, self.key_tiles)
         reference, rows, tiers = self.plan(prepared)
-        output = torch.zeros_like(prepared.query)
+        drop = self.rule == "drop"
+        output = torch.zeros((*q.shape[:2], q.shape[2] if drop else self.config.head_dim), dtype=torch.float64)
+        output = output.to(q.device)
         piece_sizes = torch.as_tensor(np.diff(self.key_tiles.piece_start), device=q.device)
         top = 0
         for head, (tiles, tier) in enumerate(zip(rows, tiers, strict=True)):
@@ -139,17 +145,18 @@ class TorchAttention:
             counts = torch.as_tensor(np.diff(tiles.start), device=q.device)
             top += int((counts * (per_key >= int(Tier.LUT8)).sum(dim=1)).sum())
             places = self._places(tiles, q.device)
-            if self.rule == "drop":
-                attend = self._dropping(prepared, head)
+            if drop:
+                attend = self._dropping(q[head], k[head], v[head])
             else:
                 attend, per_key = self._mixed(prepared, head), lifted(self.config, per_key)
             for first, last in self._chunks(tiles):
                 some = places[int(tiles.start[first]) : int(tiles.start[last])]
                 output[head, some] = attend(some, per_key[first:last].repeat_interleave(counts[first:last], dim=0))
         finite = torch.isfinite(prepared.query).all(dim=2, keepdim=True)
-        restored = torch.empty_like(prepared.query[..., : q.shape[2]])
+        output = torch.where(finite, output, torch.nan)
+        restored = torch.empty((*q.shape[:2], q.shape[2]), dtype=torch.float64, device=q.device)
         order = torch.as_tensor(self.query_tiles.order, device=q.device)
-        restored[:, order] = prepared.restore(torch.where(finite, output, torch.nan))
+        restored[:, order] = output if drop else prepared.restore(output)
         computed = sum(len(tiles.order) for tiles in rows)
         shares = top / (len(q) * self.tokens**2), 1 - computed / (len(q) * self.tokens)
         return restored.gather(1, reference[..., None].expand_as(restored)), shares
@@ -172,16 +179,17 @@ class TorchAttention:
         fraction = 1 << config.score_fraction_bits
         bound = 1 << (config.score_bits - 1)
         one = 1 << (config.prob_bits - 1)
+        unit = FLOATS[config.float_format][1] + config.query_bits - 2
 
         def digits(all_digits: Tensor, step: int) -> list[Tensor]:
-            return [d[head] * float(w) for d, w in zip(all_digits, config.digit_weights(step), strict=True)]
+            return [d[head].double() * w for d, w in zip(all_digits, config.digit_weights(step), strict=True)]
 
         key_digits = digits(prepared.key_digits, config.key_digit_step)
         value_digits = digits(prepared.value_digits, config.value_digit_step)
 
         def attend(places: Tensor, tiers: Tensor) -> Tensor:
             masks = [tiers >= int(tier) for tier in lowest]
-            query, scale = prepared.mantissa[head, places], prepared.query_scale[head, places]
+            query, scale = prepared.mantissa[head, places].double(), power(prepared.query_exponent[head, places] - unit)
             score = query @ key_digits[0].mT
             for mask, digit in zip(masks, key_digits[1:], strict=True):
                 score += mask * (query @ digit.mT)
@@ -198,18 +206,16 @@ class TorchAttention:
 
         return attend
 
-    def _dropping(self, prepared: Prepared, head: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """The same in float64, over the keys at LUT8 and FULL alone; rows without any give zeros."""
-        channels = prepared.rotation.shape[0]
-        mean = prepared.value_mean[head, 0]
-        zero = -torch.nn.functional.pad(mean, (0, channels - len(mean))) @ prepared.rotation  # `restore` adds the mean
+    def _dropping(self, q: Tensor, k: Tensor, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same of a head's q, k and v in float64, over the keys at LUT8 and FULL alone; rows without any: zeros."""
+        q = q[torch.as_tensor(self.query_tiles.order, device=q.device)].double() / math.sqrt(q.shape[1])
+        order = torch.as_tensor(self.key_tiles.order, device=q.device)
+        k, v = k[order].double(), v[order].double()
 
         def attend(places: Tensor, tiers: Tensor) -> Tensor:
-            query = prepared.query[head, places].nan_to_num(0, 0, 0)
-            score = query @ prepared.key[head].mT
             kept = tiers >= int(Tier.LUT8)
-            prob = torch.softmax(torch.where(kept, score, -torch.inf) * math.log(2), dim=1)
-            return torch.where(kept.any(dim=1, keepdim=True), prob @ prepared.value[head], zero)
+            prob = torch.softmax(torch.where(kept, q[places].nan_to_num(0, 0, 0) @ k.mT, -torch.inf), dim=1)
+            return torch.where(kept.any(dim=1, keepdim=True), prob @ v, 0)
 
         return attend
 

@@ -1,68 +1,99 @@
-"""Preparation in PyTorch: what golden.prepare, quantise and align define, written again and for all heads of a layer.
+"""Preparation in PyTorch, for all heads of a layer: what golden.statistics, rotate, prepare and restore define.
 
-Everything is float64, and what golden computes with integers stays below 2**53: exact on any device, in any order.
-Other sums (means, rotations, moments) may differ from NumPy's in the last bit. The digits can differ only where such
-a sum, in units of its token's scale, lies within that bit of a tie of rounding: one in 10**10 values at random, none
-where the inputs have few bits, as float16 has, and the sums are exact.
+Written again, with equal results: the sums are of integers, and those that golden shifts now and then are summed up in
+runs between two shifts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib
 import math
-from typing import Any, TypeAlias
 
-from golden.config import DIGIT_MAX, DIGIT_MIN, Config
+from golden.config import Config
+from golden.tables import MEAN_FRACTION_BITS, ONE
 from golden.tiles import Tiles
+from scripts.torch_align import (
+    FLOATS,
+    Tensor,
+    accumulate,
+    align_to,
+    finite_rows,
+    power,
+    raises,
+    rounded,
+    shifted,
+    torch,
+)
+from scripts.torch_quantise import feedback, nearest, scaled, scales, shaped
 
-torch: Any = importlib.import_module("torch")  # of the extra `capture`; nothing else of ours needs it
-Tensor: TypeAlias = Any
-
-FLOATS = {"fp16": (11, -14, 15), "bf16": (8, -126, 127)}
-"""Significand bits, and the exponents of the smallest and the largest normal number."""
 CHANNEL_STEP = 8
-FEEDBACK_BITS, ERROR_BITS, DAMPING = 8, 12, 0.01
+RECIPROCAL_BITS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """What is known of all keys or values of a head together, in units of 2**(exponent - bias - (input_bits - 2))."""
+
+    exponent: Tensor
+    """[heads], biased"""
+    mean: Tensor
+    """[heads, channels]"""
+    reach: Tensor
+    """[heads]"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
     """The heads of a layer as the core sees them; tokens in tile order, channels up to config.head_dim."""
 
+    config: Config
+    head_dim: int
+    given: Tensor
+    """[heads, tokens, head_dim], queries in config.float_format, before rotation, in original order"""
     query: Tensor
-    """[heads, rows, channels], rotated, before any rounding"""
-    key: Tensor
-    """[heads, tokens, channels], centred, rotated and scaled: query . key is the base-2 score"""
-    value: Tensor
-    """[heads, tokens, channels], centred and rotated"""
-    value_mean: Tensor
-    """[heads, 1, head_dim]"""
-    rotation: Tensor
-    """[channels, channels]"""
+    """[heads, rows, channels], rotated queries as the core is fed them; NaNs in rows that are not finite"""
     mantissa: Tensor
-    """[heads, rows, channels], integers: the aligned queries"""
-    query_scale: Tensor
-    """[heads, rows], powers of two; query = mantissa * query_scale"""
+    """[heads, rows, channels], the aligned queries; zeros in rows that are not finite"""
+    query_exponent: Tensor
+    """[heads, rows], biased; 1 of rows that are not finite"""
+    key_vector: Tensor
+    """[heads, tokens, channels], centred and rotated keys"""
+    factor: int
+    """Mantissa of the softmax scale: see `softmax_factor`"""
+    key_power: Tensor
+    """[heads], of two: key_vector * factor / ONE * 2**key_power is what meets queries in base-2 scores"""
+    value_statistics: Statistics
     key_digits: Tensor
-    """[digits, heads, tokens, channels], integers, most significant first"""
+    """[digits, heads, tokens, channels], int8, most significant first"""
     key_scale: Tensor
     """[heads, tokens]"""
     value_digits: Tensor
-    """[digits, heads, tokens, channels]"""
+    """[digits, heads, tokens, channels], int8"""
     value_scale: Tensor
     """[heads, tokens], in units of 2**output_exponent: below 1"""
     output_exponent: Tensor
     """[heads], integers"""
 
     def restore(self, output: Tensor) -> Tensor:
-        """Outputs [heads, rows, channels] as the heads': [heads, rows, head_dim]."""
-        return (output @ self.rotation)[..., : self.value_mean.shape[-1]] + self.value_mean
+        """Outputs [heads, rows, channels], FP16 numbers, as the heads': [heads, rows, head_dim], FP16 numbers again."""
+        config = self.config
+        known, finite = finite_rows(output)
+        mantissa, exponent = align_to("fp16", known, config.input_bits)
+        row_power = exponent - FLOATS["fp16"][1] - (config.input_bits - 2)
+        row_power = row_power + config.rotation_shift - config.rotation_stages
+        mean_power = unit_power(config, self.value_statistics.exponent)[:, None]
+        common = torch.maximum(row_power, mean_power - MEAN_FRACTION_BITS)
+        row = shifted(rotate(config, mantissa), (common - row_power).clamp(max=62)[..., None])
+        left = (mean_power - common)[..., None]
+        mean = self.value_statistics.mean[:, None] << left.clamp(min=0)
+        mean = shifted(mean, (-left).clamp(0, 62))
+        found = rounded((row + mean).double() * power(common)[..., None], "fp16")
+        return torch.where(finite, found, torch.nan)[..., : self.head_dim]
 
 
 def prepare(config: Config, q: Tensor, k: Tensor, v: Tensor, rows: Tiles, columns: Tiles) -> Prepared:
     """Prepare q, k and v [heads, tokens, head_dim], all tokens in original order; refuses what golden.prepare does."""
-    head_dim = q.shape[-1]
+    head_dim, form = q.shape[-1], config.float_format
     if head_dim > config.head_dim or head_dim % CHANNEL_STEP:
         raise ValueError(
             f"head_dim = {head_dim}: must be a multiple of {CHANNEL_STEP}, at most config.head_dim = {config.head_dim}"
@@ -70,144 +101,108 @@ def prepare(config: Config, q: Tensor, k: Tensor, v: Tensor, rows: Tiles, column
     for name, x in (("k", k), ("v", v)):
         if not torch.isfinite(x).all():
             raise ValueError(f"{name} holds an infinity or a NaN: must be finite")
-    rotation = hadamard(config, q.device)
-    q, k, v = (x.to(torch.float64) for x in (q, k, v))
-    value_mean = v.mean(dim=1, keepdim=True)
+    largest = v.abs().amax().double()
+    q, k, v = (_words(form, name, x.to(torch.float64)) for name, x in (("q", q), ("k", k), ("v", v)))
 
-    def rotated(x: Tensor, tiles: Tiles) -> Tensor:
+    def ordered(x: Tensor, tiles: Tiles) -> Tensor:
         order = torch.as_tensor(tiles.order, device=x.device)
-        return torch.nn.functional.pad(x[:, order], (0, config.head_dim - head_dim)) @ rotation
+        return torch.nn.functional.pad(x[:, order], (0, config.head_dim - head_dim))
 
-    query = rotated(q, rows)
-    key = rotated(k - k.mean(dim=1, keepdim=True), columns) * (math.log2(math.e) / math.sqrt(head_dim))
-    value = rotated(v - value_mean, columns)
-    for name, x, form in (("q", query, config.float_format), ("v", value, "fp16")):
-        known = torch.where(torch.isfinite(x).all(dim=2, keepdim=True), x, 0)
-        if not torch.isfinite(rounded(known, form)).all():
-            raise ValueError(f"{name} reaches {float(known.abs().max()):.3g} after rotation: beyond {form}")
+    raw, finite = finite_rows(ordered(q, rows))
+    mantissa, exponent = align_to(form, raw, config.input_bits)
+    unit = power(unit_power(config, exponent) - config.rotation_shift)[..., None]
+    query = rounded(rotate(config, mantissa).double() * unit, form)
+    if not torch.isfinite(query).all():
+        raise ValueError(f"q reaches {float(raw.abs().max()):.3g}: after rotation beyond {form}")
+    mantissa, exponent = align_to(form, query, config.query_bits)
 
-    mantissa, query_scale = align(config, rounded(query, config.float_format))
+    keys, key_vector = centred(config, ordered(k, columns))
+    values, value_vector = centred(config, ordered(v, columns))
+    rotated = value_vector.abs().amax(dim=(1, 2)) * power(unit_power(config, values.exponent))
+    largest = torch.maximum(largest, rotated.amax())
+    if not torch.isfinite(rounded(largest, "fp16")):
+        raise ValueError(f"v reaches {float(largest):.3g} before or after rotation: beyond fp16, the output format")
+
+    factor, factor_exponent = softmax_factor(config, head_dim)
+    key_power = (unit_power(config, keys.exponent) + factor_exponent)[:, None]
     step = config.key_digit_step
-    lowest = torch.full((len(q), 1), -(1 << (config.key_exponent_bits - 1)), device=q.device)
-    key_mantissa, key_exponent = scales(config, key, step, lowest)
-    key_scale = key_mantissa * power(key_exponent)
-    key_digits = shaped(config, key / key_scale[..., None], feedback(config, query), step)
-
-    # The largest scale of a head decides its output exponent; smaller ones are shifted right, as far as the field goes.
+    least = -(1 << (config.key_exponent_bits - 1)) - key_power
+    key_mantissa, key_exponent = scales(config, key_vector.abs().amax(dim=2), factor, step, least)
+    units = scaled(config, key_vector, factor, key_mantissa, key_exponent)
+    query = torch.where(finite, query, torch.nan)
+    shape = config.shape_keys
+    key_digits = shaped(config, units, feedback(query), step) if shape else nearest(config, units, step)
+    # The largest value there can be decides the output exponent: smaller scales are shifted right.
     step = config.value_digit_step
-    lowest = torch.full((len(q), 1), -(1 << (config.output_exponent_bits - 1)) - config.scale_bits, device=q.device)
-    _, exponent = scales(config, value, step, lowest)
-    largest = exponent.amax(dim=1, keepdim=True)
-    value_mantissa, exponent = scales(config, value, step, largest - (1 << config.value_exponent_bits) + 1)
+    power_of_values = unit_power(config, values.exponent)[:, None] + config.scale_bits
+    least = -(1 << (config.output_exponent_bits - 1)) - power_of_values
+    most = ((values.reach[:, None] >> config.rotation_shift) + 1).clamp(max=config.rotated_max)
+    _, top = scales(config, most, ONE, step, least)
+    least = top - (1 << config.value_exponent_bits) + 1
+    value_mantissa, value_exponent = scales(config, value_vector.abs().amax(dim=2), ONE, step, least)
+    units = scaled(config, value_vector, ONE, value_mantissa, value_exponent)
     return Prepared(
-        query, key, value, value_mean, rotation, mantissa, query_scale, key_digits, key_scale,
-        value_digits=nearest(config, value / (value_mantissa * power(exponent))[..., None], step),
-        value_scale=value_mantissa * power(exponent - largest - config.scale_bits),
-        output_exponent=largest[:, 0] + config.scale_bits,
+        config, head_dim, q, query, mantissa, exponent, key_vector, factor, key_power[:, 0], values,
+        key_digits=key_digits,
+        key_scale=key_mantissa * power(key_exponent + key_power),
+        value_digits=nearest(config, units, step),
+        value_scale=value_mantissa * power(value_exponent - top - config.scale_bits),
+        output_exponent=(top + power_of_values)[:, 0],
     )  # fmt: skip
 
 
-@functools.lru_cache(maxsize=8)
-def hadamard(config: Config, device: Any) -> Tensor:
-    """The rotation [channels, channels]: Walsh functions over blocks of the largest power of two, or none."""
-    size = config.head_dim
-    if not config.rotate:
-        return torch.eye(size, dtype=torch.float64, device=device)
-    block = size & -size
-    sign = [[(-1) ** (i & j).bit_count() * (i // block == j // block) for j in range(size)] for i in range(size)]
-    return torch.tensor(sign, dtype=torch.float64, device=device) / math.sqrt(block)
+def _words(form: str, name: str, x: Tensor) -> Tensor:
+    """x rounded to a format; a finite number beyond it raises ValueError."""
+    found = rounded(x, form)
+    if (torch.isfinite(x) & ~torch.isfinite(found)).any():
+        raise ValueError(f"{name} reaches {float(x[torch.isfinite(x)].abs().max()):.3g}: beyond {form}")
+    return found
 
 
-def power(exponent: Tensor) -> Tensor:
-    """2**exponent of integers in -1022..1023, exactly; libraries may round, or compute it in float32."""
-    return ((exponent.long() + 1023) << 52).view(torch.float64)
+def unit_power(config: Config, exponent: Tensor) -> Tensor:
+    """The power of two that an integer counts which was aligned to input_bits at a biased exponent."""
+    return exponent - FLOATS[config.float_format][1] - (config.input_bits - 2)
 
 
-def exponent_of(x: Tensor) -> Tensor:
-    """floor(log2(|x|)) of numbers that are not zero, as integers; -1 of zero."""
-    return torch.frexp(x).exponent.long() - 1
+def softmax_factor(config: Config, head_dim: int) -> tuple[int, int]:
+    """Mantissa and exponent of what turns q . k into a base-2 score: mantissa / ONE * 2**exponent."""
+    rest = 2.0 ** (2 * config.rotation_shift - config.rotation_stages)
+    fraction, exponent = math.frexp(math.log2(math.e) / math.sqrt(head_dim) * rest)
+    return round(fraction * 2 * ONE), exponent - 1
 
 
-def rounded(x: Tensor, form: str) -> Tensor:
-    """x rounded to a format (nearest, ties to even), in one rounding: PyTorch's casts go through float32."""
-    significand, least, most = FLOATS[form]
-    finite = torch.where(torch.isfinite(x), x, 0)
-    unit = power(torch.where(finite == 0, least, exponent_of(finite)).clamp(min=least) - (significand - 1))
-    near = torch.round(finite / unit) * unit
-    near = torch.where(near.abs() < 2.0 ** (most + 1), near, torch.copysign(torch.full_like(x, math.inf), x))
-    return torch.where(torch.isfinite(x), near, x)
+def rotate(config: Config, x: Tensor) -> Tensor:
+    """Integers [..., channels] times a Sylvester-Hadamard matrix of ones and minus ones, block by block."""
+    size = 1 << config.rotation_stages
+    out = x.unflatten(-1, (-1, size))
+    for stage in range(config.rotation_stages):
+        pairs = out.unflatten(-1, (-1, 2, 1 << stage))
+        even, odd = pairs[..., 0, :], pairs[..., 1, :]
+        out = torch.stack([even + odd, even - odd], dim=-2).flatten(-3)
+    return out.flatten(-2)
 
 
-def align(config: Config, query: Tensor) -> tuple[Tensor, Tensor]:
-    """Mantissas of query_bits bits, and scales [heads, rows]; rows [..., channels] that are not finite as zeros."""
-    query = torch.where(torch.isfinite(query).all(dim=-1, keepdim=True), query, 0)
-    least = FLOATS[config.float_format][1]
-    largest = query.abs().amax(dim=-1)
-    scale = power(torch.where(largest == 0, least, exponent_of(largest)).clamp(min=least) - (config.query_bits - 2))
-    magnitude = torch.floor(query.abs() / scale[..., None] + 0.5).clamp(max=config.query_max)
-    return torch.copysign(magnitude, query), scale
+def statistics(config: Config, x: Tensor) -> Statistics:
+    """Statistics of keys or values [heads, tokens, channels] of config.float_format, in the order of the tokens."""
+    form, bits, tokens = config.float_format, config.input_bits, x.shape[1]
+    level = align_to(form, x, bits)[1].cummax(dim=1).values
+    rows, _ = align_to(form, x, bits, level)
+    total = accumulate(rows, level)
+    shift = RECIPROCAL_BITS + tokens.bit_length()
+    mean = (total * ((1 << shift) // tokens) + (1 << shift >> 1)) >> shift
+    # The largest row of each run at one exponent, shifted right, and up by one, with each rise.
+    last, rise = raises(level)
+    run = torch.searchsorted(last, torch.arange(tokens, device=x.device).repeat(len(x), 1))
+    longest = torch.zeros_like(last).scatter_reduce(1, run, rows.abs().sum(dim=2), "amax")
+    reach = longest[:, 0]
+    for n in range(1, last.shape[1]):
+        reach = torch.maximum((reach >> rise[:, n]) + (rise[:, n] > 0), longest[:, n])
+    return Statistics(level[:, -1], mean, reach + mean.abs().sum(dim=1) + config.head_dim)
 
 
-def scales(config: Config, vectors: Tensor, step: int, least: Tensor) -> tuple[Tensor, Tensor]:
-    """Mantissas and exponents, integers [heads, tokens], of the least scales at which no code clips.
-
-    `least` [heads, 1] is the smallest exponent.
-    """
-    half = 1 << (config.scale_bits - 1)
-    scale = torch.maximum(vectors.abs().amax(dim=2) / config.code_max(step), half * power(least))
-    fraction, exponent = torch.frexp(scale)
-    mantissa, exponent = torch.ceil(fraction * (2 * half)), exponent.long() - config.scale_bits
-    over = mantissa == 2 * half
-    return torch.where(over, half, mantissa), exponent + over
-
-
-def nearest(config: Config, values: Tensor, step: int) -> Tensor:
-    """Digits [digits, ...] of values: the first rounded by itself, the others to what is left, as far as they reach."""
-    weight, *others = config.digit_weights(step)
-    most, least = ((1 << (step - 1)) - 1) * sum(others), -(1 << (step - 1)) * sum(others)
-    lost = max(0.0, weight / 2 - most) ** 2 / (2 * weight)
-    lead = torch.round(values / weight).clamp(-DIGIT_MAX, DIGIT_MAX)
-    rest = torch.round(values - lead * weight + lost).clamp(least, most)
-    found = [lead]
-    for other in others:
-        # The digits below reach half a step down and nearly as far up, so this one is what rounds them away.
-        below = ((1 << (step - 1)) - 1) * sum(w for w in others if w < other)
-        found.append(torch.ceil((rest - below) / other))
-        rest = rest - found[-1] * other
-    return torch.stack(found)
-
-
-def feedback(config: Config, query: Tensor) -> Tensor:
-    """[heads, channels, channels], integers with FEEDBACK_BITS fraction bits, from the moments of the queries."""
-    heads, _, size = query.shape
-    if not config.shape_keys:
-        return torch.zeros((heads, size, size), dtype=torch.float64, device=query.device)
-    finite = torch.where(torch.isfinite(query).all(dim=2, keepdim=True), query, 0)
-    moments = finite.mT @ finite
-    mean = moments.diagonal(dim1=1, dim2=2).sum(dim=1) / size
-    damping = torch.where(mean > 0, DAMPING * mean, 1.0)
-    eye = torch.eye(size, dtype=torch.float64, device=query.device)
-    upper = torch.linalg.cholesky(moments + damping[:, None, None] * eye).mT
-    unit = upper / upper.diagonal(dim1=1, dim2=2)[:, :, None]
-    return torch.round(unit.triu(1) * 2**FEEDBACK_BITS)
-
-
-def shaped(config: Config, keys: Tensor, feedback: Tensor, step: int) -> Tensor:
-    """Digits [digits, heads, tokens, channels] of keys in units of their scale, channel after channel with feedback."""
-    rest = torch.round(keys.mT * 2**ERROR_BITS).contiguous()  # [heads, channels, tokens]
-    weights = config.digit_weights(step)
-    found = torch.empty((len(weights), *rest.shape), dtype=torch.float64, device=keys.device)
-    for i, weight in enumerate(weights):
-        unit = weight << ERROR_BITS
-        reach = DIGIT_MAX * sum(weights[i + 1 :]) << ERROR_BITS
-        error = torch.empty_like(rest)
-        for channel in reversed(range(rest.shape[1])):
-            target, later = rest[:, channel], slice(channel + 1, None)
-            pushed = torch.bmm(feedback[:, channel : channel + 1, later], error[:, later])[:, 0]
-            digit = torch.floor((target + torch.floor(pushed / 2**FEEDBACK_BITS) + unit // 2) / unit)
-            if reach:  # no farther than what the digits after this one can make up for
-                digit = digit.clamp(torch.ceil((target - reach) / unit), torch.floor((target + reach) / unit))
-            found[i, :, channel] = digit.clamp_(DIGIT_MIN, DIGIT_MAX)
-            error[:, channel] = target - found[i, :, channel] * unit
-        rest = error
-    return found.mT
+def centred(config: Config, x: Tensor) -> tuple[Statistics, Tensor]:
+    """The statistics of keys or values [heads, tokens, channels], and these, centred and rotated."""
+    found = statistics(config, x)
+    mantissa, _ = align_to(config.float_format, x, config.input_bits, found.exponent[:, None].expand(x.shape[:2]))
+    shift = config.rotation_shift
+    return found, (rotate(config, mantissa - found.mean[:, None]) + (1 << shift >> 1)) >> shift

@@ -42,7 +42,8 @@ ROOT = Path(__file__).parents[1]
 SHAPE = (1, 4096, 192)
 REUSE_DISTANCE = 0.24
 PACKAGES = ("torch", "numpy", "matplotlib")
-CODE = ("scripts/torch_*.py", "golden/config.py", "golden/presets.py", "golden/tiles.py")
+GOLDEN = ("config", "group", "parameters", "presets", "tables", "tiles")
+CODE = ("scripts/torch_*.py", *(f"golden/{name}.py" for name in GOLDEN))
 """What the attention is made of."""
 
 console = Console(highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from golden.attention import attention
-from golden.config import Config
+from golden.config import FLOAT_FORMATS, Config
 from golden.prepare import Prepared
 from golden.presets import preset
 from golden.schedule import schedule
@@ -106,16 +106,22 @@ def fill(content: str, shape: tuple[int, int], seed: int, frame_tokens: int) -> 
 def cases(draw: st.DrawFn) -> tuple[Config, Head]:
     """A small configuration and a head: single tokens, odd sizes, many frames, text, partial tiles, extreme values."""
     tile = draw(st.sampled_from([8, 12, 16]))
-    piece = draw(st.integers(2, tile))
+    piece = draw(st.sampled_from([n for n in range(2, tile + 1) if tile % n == 0]))
+    cell = draw(st.sampled_from([n for n in range(1, piece + 1) if piece % n == 0]))
     top_share = draw(st.sampled_from([0.0, 0.05, 0.125, 0.5, 1.0]))
     config = dataclasses.replace(
         preset("tiny"),
         tile=tile,
-        query_rows=draw(st.integers(4, 16)),
+        query_rows=cell * draw(st.integers(-(-4 // cell), 16 // cell)),
         piece=piece,
-        cell=draw(st.integers(1, piece)),
+        cell=cell,
+        float_format=draw(st.sampled_from(FLOAT_FORMATS)),
+        input_bits=draw(st.integers(12, 20)),
         digits=draw(st.integers(2, 3)),
         rotate=draw(st.booleans()),
+        pool_bits=draw(st.integers(6, 14)),
+        estimate_fraction_bits=draw(st.integers(3, 8)),
+        match_bits=draw(st.integers(6, 16)),
         frame_mass=draw(st.sampled_from([0.3, 0.9, 0.99, 1.0])),
         top_share=top_share,
         full_share=top_share * draw(st.sampled_from([0.0, 0.3, 1.0])),

@@ -13,13 +13,14 @@ from golden.arbiter import Grant, arbitrate, place
 from golden.config import Config
 
 CONFIG = Config(head_dim=16, query_rows=8, tile=16, lanes=4, banks=4, piece=8)
+ODD = dataclasses.replace(CONFIG, tile=15, lanes=3, banks=5, piece=5, cell=1)
 CONFIGS = [
     CONFIG,
     dataclasses.replace(CONFIG, request_window=2),
     dataclasses.replace(CONFIG, request_window=4, request_depth=2),
-    dataclasses.replace(CONFIG, lanes=3, banks=5, tile=15, request_depth=1),
-    dataclasses.replace(CONFIG, lanes=3, banks=5, tile=15, request_window=2),
-    dataclasses.replace(CONFIG, lanes=5, banks=3, tile=15, request_window=2, request_depth=3),
+    dataclasses.replace(ODD, request_depth=1),
+    dataclasses.replace(ODD, request_window=2),
+    dataclasses.replace(ODD, lanes=5, banks=3, request_window=2, request_depth=3),
     dataclasses.replace(CONFIG, lanes=2, banks=1),
 ]
 ONE_QUEUE = [config for config in CONFIGS if config.request_window == 1 and config.request_depth > 1]

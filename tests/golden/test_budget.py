@@ -18,7 +18,7 @@ from golden.traces import Head
 MakeHead = Callable[..., Head]
 
 
-def lowest(candidates: list[float], fits: Callable[[float], bool]) -> float:
+def lowest(candidates: list[int], fits: Callable[[int], bool]) -> float:
     """The lowest threshold that fits; above all candidates if none does."""
     return min((c for c in candidates if fits(c)), default=np.inf)
 
@@ -26,9 +26,7 @@ def lowest(candidates: list[float], fits: Callable[[float], bool]) -> float:
 def tiers_by_hand(config: Config, heads: list[Estimate]) -> list[np.ndarray]:
     """Every threshold tried: the lowest whose pieces have no more than their share of the products."""
     pieces = [
-        (float(h.concentration[i, j]), int(h.products[i, j]), bool(h.text[j]))
-        for h in heads
-        for i, j in np.ndindex(h.concentration.shape)
+        (int(h.rank[i, j]), int(h.products[i, j]), bool(h.text[j])) for h in heads for i, j in np.ndindex(h.rank.shape)
     ]
     total = sum(h.dense for h in heads)
     found = sorted({c for c, _, _ in pieces})
@@ -36,32 +34,30 @@ def tiers_by_hand(config: Config, heads: list[Estimate]) -> list[np.ndarray]:
     full = lowest(found, lambda t: sum(n for c, n, _ in pieces if c >= t) <= config.full_share * total)
     made = []
     for h in heads:
-        tiers = np.zeros(h.concentration.shape, np.int8)
+        tiers = np.zeros(h.rank.shape, np.int8)
         for i, j in np.ndindex(tiers.shape):
-            if h.text[j] or h.concentration[i, j] >= lut8:
-                is_full = config.digits == 3 and h.concentration[i, j] >= full
+            if h.text[j] or h.rank[i, j] >= lut8:
+                is_full = config.digits == 3 and h.rank[i, j] >= full
                 tiers[i, j] = Tier.FULL if is_full else Tier.LUT8
         made.append(tiers)
     return made
 
 
-def estimate(
-    concentration: list[list[float]], products: list[list[int]], text: list[bool], reused: float = 0
-) -> Estimate:
+def estimate(rank: list[list[int]], products: list[list[int]], text: list[bool], reused: float = 0) -> Estimate:
     """What choosing looks at; the rest is empty. `reused` products are of rows that are not computed."""
-    none = np.empty((0, 0))
+    none = np.empty((0, 0), np.int64)
     dense = int(np.sum(products) + reused)
-    arrays = np.array(concentration), np.array(text), np.array(products)
+    arrays = np.array(rank), np.array(text), np.array(products)
     return Estimate(none, none, none.astype(bool), *arrays, dense=dense, operations=0)
 
 
 @st.composite
 def estimates(draw: st.DrawFn) -> list[Estimate]:
-    """Heads of unlike shapes, with many pieces of equal concentration."""
+    """Heads of unlike shapes, with many pieces of equal rank."""
     heads = []
     for _ in range(draw(st.integers(1, 3))):
         rows, pieces = draw(st.integers(1, 4)), draw(st.integers(1, 5))
-        value = st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]) | st.floats(0, 1)
+        value = st.sampled_from([-16384, -640, -640, -128, 0]) | st.integers(-700, 2)
         matrix = [draw(st.lists(value, min_size=pieces, max_size=pieces)) for _ in range(rows)]
         sizes = [draw(st.lists(st.integers(1, 16), min_size=n, max_size=n)) for n in (rows, pieces)]
         text = [n < draw(st.integers(0, 2)) for n in range(pieces)]
@@ -78,6 +74,23 @@ def test_thresholds_are_the_lowest_that_fit(heads: list[Estimate], top: float, f
     for got, wanted in zip(choose(config, heads), tiers_by_hand(config, heads), strict=True):
         assert got.dtype == np.int8
         assert got.tolist() == wanted.tolist()
+
+
+@given(estimates(), SHARES)
+def test_thresholds_are_just_above_the_first_rank_that_does_not_fit(heads: list[Estimate], share: float) -> None:
+    config = Config(top_share=share, full_share=share)
+    got = thresholds(config, heads)
+    ranks = np.concatenate([h.rank.ravel() for h in heads])
+    products = np.concatenate([h.products.ravel() for h in heads])
+    budget = share * sum(h.dense for h in heads)
+    steps = sorted({ranks.min(), *(ranks + 1)})
+    fits = (t for t in steps if products[ranks >= t].sum() <= budget)
+    assert got.full == next(fits)
+    text = np.concatenate([np.broadcast_to(h.text, h.rank.shape).ravel() for h in heads])
+    if products[text].sum() <= budget and not text.all():
+        fits = (t for t in steps if products[(ranks >= t) | text].sum() <= budget)
+        # Without any other piece left out, no lower than the lowest of them.
+        assert got.lut8 == max(next(fits), ranks[~text].min())
 
 
 def check_budget(config: Config, heads: list[Estimate], tiers: list[np.ndarray]) -> None:
@@ -110,26 +123,26 @@ def test_no_share_is_exceeded_in_drawn_heads(
 def test_the_budget_by_hand() -> None:
     one = [[1] * 4]
     config = Config(digits=3, top_share=0.5, full_share=0.25)
-    # Eight pieces alike in size: the four, and two, most concentrated of both heads.
-    heads = [estimate([[0.9, 0.1, 0.8, 0.7]], one, [False] * 4), estimate([[0.2, 0.3, 0.6, 0.05]], one, [False] * 4)]
+    # Eight pieces alike in size: the four, and two, of the highest ranks in both heads.
+    heads = [estimate([[-10, -90, -20, -30]], one, [False] * 4), estimate([[-80, -70, -40, -95]], one, [False] * 4)]
     assert [t.tolist() for t in choose(config, heads)] == [[[2, 0, 2, 1]], [[0, 0, 1, 0]]]
     # Text comes first and takes its part of the budget.
-    heads[1] = estimate([[0.2, 0.3, 0.6, 0.05]], one, [True, True, False, False])
+    heads[1] = estimate([[-80, -70, -40, -95]], one, [True, True, False, False])
     assert [t.tolist() for t in choose(config, heads)] == [[[2, 0, 2, 0]], [[1, 1, 0, 0]]]
-    # Pieces of equal concentration are in or out together.
-    heads = [estimate([[0.5, 0.5, 0.5, 0.1]], one, [False] * 4)]
+    # Pieces of equal rank are in or out together.
+    heads = [estimate([[-50, -50, -50, -90]], one, [False] * 4)]
     assert choose(config, heads)[0].tolist() == [[0, 0, 0, 0]]
     # What reused rows save is there for others.
-    heads = [estimate([[0.5, 0.5, 0.5, 0.1]], one, [False] * 4, reused=2)]
+    heads = [estimate([[-50, -50, -50, -90]], one, [False] * 4, reused=2)]
     assert choose(config, heads)[0].tolist() == [[1, 1, 1, 0]]
     # Products count, not pieces.
-    heads = [estimate([[0.9, 0.8, 0.7, 0.1]], [[1, 3, 1, 3]], [False] * 4)]
+    heads = [estimate([[-10, -20, -30, -90]], [[1, 3, 1, 3]], [False] * 4)]
     assert choose(config, heads)[0].tolist() == [[2, 1, 0, 0]]
 
 
 def test_text_that_takes_all_leaves_no_full_tier_to_others() -> None:
     config = Config(digits=3, top_share=0.5, full_share=0.5)
-    heads = [estimate([[0.1, 0.2, 0.9, 0.8]], [[1] * 4], [True, True, False, False])]
+    heads = [estimate([[-90, -80, -10, -20]], [[1] * 4], [True, True, False, False])]
     assert choose(config, heads)[0].tolist() == [[1, 1, 0, 0]]
 
 

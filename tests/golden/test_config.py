@@ -43,8 +43,20 @@ from golden.presets import DEFAULT_PRESET, PRESETS, preset
         ("shape_keys", 1),
         ("piece", 1),
         ("piece", 65),
+        ("piece", 24),
         ("cell", 0),
         ("cell", 17),
+        ("cell", 3),
+        ("input_bits", 11),
+        ("input_bits", 21),
+        ("pool_bits", 5),
+        ("pool_bits", 15),
+        ("estimate_fraction_bits", 2),
+        ("estimate_fraction_bits", 9),
+        ("match_bits", 5),
+        ("match_bits", 17),
+        ("max_frames", 0),
+        ("max_frames", (1 << 14) + 1),
         ("frame_mass", -0.1),
         ("frame_mass", 1.01),
         ("top_share", -0.1),
@@ -129,7 +141,8 @@ def test_derived_sizes_are_consistent(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("digits", "step", "weights", "most"),
-    [(2, 4, (16, 1), 119), (2, 3, (8, 1), 63), (3, 4, (256, 16, 1), 1911), (3, 3, (64, 8, 1), 511), (2, 2, (4, 1), 35)],
+    # Seven of the first digit, and what rounds to it: half its weight, or less if the digits after it do not reach.
+    [(2, 4, (16, 1), 119), (2, 3, (8, 1), 60), (3, 4, (256, 16, 1), 1911), (3, 3, (64, 8, 1), 480), (2, 2, (4, 1), 30)],
 )
 def test_weights_of_digits_and_the_largest_code(digits: int, step: int, weights: tuple[int, ...], most: int) -> None:
     config = Config(digits=digits)
@@ -145,6 +158,37 @@ def test_sums_of_the_largest_operands_fit_their_widths(name: str) -> None:
     assert config.prob_max * values * config.max_tokens < 1 << (config.output_sum_bits - 1)
     assert config.query_max * keys * config.head_dim >= 1 << (config.key_sum_bits - 2)
     assert config.prob_max * values * config.max_tokens >= 1 << (config.output_sum_bits - 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tile": 48, "lanes": 16, "piece": 32}, "piece = 32: must be a divisor of tile = 48"),
+        ({"piece": 12, "tile": 48, "cell": 8}, "cell = 8: must be a divisor of piece = 12"),
+        ({"query_rows": 36, "cell": 8}, "cell = 8: must be a divisor of query_rows = 36"),
+    ],
+)
+def test_cells_divide_pieces_and_query_tiles_and_pieces_tiles(change: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^config.{message}$"):
+        Config(**change)  # type: ignore[arg-type]
+
+
+def test_widths_of_preparation_and_speculation_by_hand() -> None:
+    config = Config(head_dim=64, input_bits=16, max_tokens=1024, estimate_fraction_bits=6)
+    assert config.input_max == 32767
+    assert config.total_bits == 1 + 25  # 1024 * 32767 < 2**25
+    assert config.reach_bits == 22  # 64 * 65535 < 2**22
+    assert config.centred_bits == 1 + 16
+    assert (config.rotation_stages, config.rotation_shift) == (6, 3)
+    assert config.rotated_bits == 1 + 19  # 65534 * 64 / 8 + 1 < 2**19
+    assert config.estimate_bits == 14
+    assert config.rank_bits == 15
+    assert config.mass_total_bits == 1 + 10 + 12
+    plain = dataclasses.replace(config, rotate=False)
+    assert (plain.rotation_stages, plain.rotation_shift, plain.rotated_bits) == (0, 0, 1 + 16)
+    # The largest power of two that divides the channels is mixed.
+    found = {n: dataclasses.replace(config, head_dim=n).rotation_stages for n in (16, 48, 80, 96, 128, 256)}
+    assert found == {16: 4, 48: 4, 80: 4, 96: 5, 128: 7, 256: 8}
 
 
 def test_presets_by_name() -> None:

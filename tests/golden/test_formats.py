@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from golden.formats import FORMATS, FloatFormat
+from tests.golden.by_hand import encoded
 
 EVERY = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16)
 
@@ -49,3 +52,13 @@ def test_overflow_is_infinity_and_nan_is_quiet(form: FloatFormat) -> None:
         infinity | sign,
     ]
     assert np.isnan(form.decode(np.array([form.nan], np.uint16))[0])
+
+
+def test_values_are_rounded_once(form: FloatFormat) -> None:
+    # Just beside a tie, by less than float32 tells, and values of any size: to nearest, ties to even.
+    rng = np.random.default_rng(0)
+    half = 2.0 ** -(form.fraction_bits + 1)
+    near = [1 + (2 * n + 1) * half + side * 2.0**-40 for n in range(4) for side in (-1, 0, 1)]
+    values = np.array(near + (rng.standard_normal(400) * np.exp2(rng.integers(-30, 14, 400))).tolist())
+    values = np.concatenate([values, -values, [0.0, 2.0**-24, 2.0**-25, 3 * 2.0**-25, 65504.0, 65519.9, 65520.0]])
+    assert form.encode(values).tolist() == [encoded(form, Fraction(value)) for value in values.tolist()]

@@ -46,27 +46,28 @@ def test_compact_keeps_every_computed_row_once_and_in_order(
     assert rows.order.tolist() == [t for t in tiles.order.tolist() if computed[t]]
     sizes = np.diff(rows.start)
     assert 1 <= sizes.min() <= sizes.max() <= config.query_rows
+    frame = np.full(len(head.q), -1)
+    frame[tiles.order] = tiles.place_frame
+    assert (rows.place_frame == frame[rows.order]).all()
     for tile, (start, stop) in enumerate(pairwise(rows.start)):
         old = tiles.tile_of[rows.order[start:stop]]
-        assert (tiles.frame[old] == rows.frame[tile]).all(), "a tile of two frames"
+        assert len(set(tiles.frame[old])) == 1, "tiles of two frames are joined"
         assert np.ptp(old) < config.group_window
-    # No tile is divided, and pieces and cells hold what is left of theirs.
-    for new, old in (
-        (rows.start, tiles.start),
-        (rows.piece_start, tiles.piece_start),
-        (rows.cell_start, tiles.cell_start),
-    ):
+        assert rows.frame[tile] == frame[rows.order[start]]
+    # No tile is divided, and cells hold what is left of theirs.
+    for new, old in ((rows.start, tiles.start), (rows.cell_start, tiles.cell_start)):
         ends = np.cumsum([int(computed[tiles.order[a:b]].sum()) for a, b in pairwise(old)])
         assert set(new[1:]) <= set(ends.tolist())
         assert (new[0], new[-1]) == (0, len(rows.order))
         assert np.diff(new).min() >= 1
-    for new, old in ((rows.piece_start, tiles.piece_start), (rows.cell_start, tiles.cell_start)):
-        assert len(new) - 1 == sum(bool(computed[tiles.order[a:b]].any()) for a, b in pairwise(old))
+    cells = [bool(computed[tiles.order[a:b]].any()) for a, b in pairwise(tiles.cell_start)]
+    assert len(rows.cell_start) - 1 == sum(cells)
+    assert set(rows.start) <= set(rows.cell_start)
     # Neighbours that could be one are one.
     if not computed.all():
         for tile in range(len(sizes) - 1):
             first, last = (tiles.tile_of[rows.order[rows.start[n]]] for n in (tile, tile + 1))
-            alike = rows.frame[tile] == rows.frame[tile + 1] and last - first < config.group_window
+            alike = tiles.frame[first] == tiles.frame[last] and last - first < config.group_window
             left = int(computed[tiles.order[tiles.start[last] : tiles.start[last + 1]]].sum())
             assert not alike or sizes[tile] + left > config.query_rows
 
@@ -121,7 +122,7 @@ def test_columns_hold_every_token_once_without_collisions(tiers: list[Tier], hid
 
 @given(st.lists(st.sampled_from(list(Tier)), min_size=1, max_size=9))
 def test_columns_take_the_fewest_passes_that_lanes_allow(tiers: list[Tier]) -> None:
-    config = Config(head_dim=16, query_rows=8, tile=9, lanes=3, banks=3, digits=3, piece=4, cell=2, max_tokens=4096)
+    config = Config(head_dim=16, query_rows=8, tile=9, lanes=3, banks=3, digits=3, piece=3, cell=1, max_tokens=4096)
     got = passes(config, [g.tier for g in in_columns(config, np.array(tiers, np.int8))])
     depth = -(-len(tiers) // 3)
     columns = [[*tiers[lane::3], *[-1] * (depth - len(tiers[lane::3]))] for lane in range(3)]
@@ -261,8 +262,8 @@ def test_splitting_never_takes_longer(rows: int) -> None:
 
 
 def test_grouping_fills_lanes_that_the_order_leaves_idle(make_head: MakeHead) -> None:
-    # Frames of 5 x 7: tiles cut off at the edges, and a tier for every piece of 4.
-    config = dataclasses.replace(CONFIG, query_rows=16)
+    # A tier for every piece of 2: half of what a lane group takes.
+    config = dataclasses.replace(CONFIG, query_rows=16, piece=2)
     prepared = prepare(config, make_head((6, 5, 7)))
     rows, columns = prepared.query_tiles, prepared.key_tiles
     tiers = np.random.default_rng(0).choice(3, (len(rows.frame), len(columns.piece_start) - 1), p=[0.8, 0.15, 0.05])

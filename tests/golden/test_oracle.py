@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ from scipy.special import softmax
 
 from golden.config import Config, Tier
 from golden.group import compact
-from golden.oracle import attend, attend_dropping, attention_map, concentration, dense, relative_l2
+from golden.oracle import attend, attend_dropping, attention_map, dense, rank, relative_l2
 from golden.prepare import prepare
 from golden.traces import Head
 
@@ -82,12 +83,22 @@ def test_the_map_sums_the_mass_of_every_tile(tiny: Config, make_head: MakeHead) 
     assert np.allclose(pooled.sum(axis=1), 1)
 
 
-def test_concentration_is_the_mean_square_probability(tiny: Config, make_head: MakeHead) -> None:
+def test_the_rank_is_the_logarithm_of_the_root_mean_square_of_probabilities(tiny: Config, make_head: MakeHead) -> None:
+    config = dataclasses.replace(tiny, rotate=False)
     head = make_head((2, 5, 6), 3)
-    prepared = prepare(tiny, head)
-    p = softmax(head.q.astype(float) @ head.k.astype(float).T / 4, axis=1)
+    head.q[7, 3] = np.nan
+    prepared = prepare(config, head)
+    q = np.where(np.isfinite(head.q).all(axis=1, keepdims=True), head.q, 0).astype(float)
+    p = softmax(q @ head.k.astype(float).T / 4, axis=1)
     rows, columns = prepared.query_tiles, prepared.key_tiles
-    got = concentration(prepared, rows)
+    got = rank(prepared, rows)
     for i, (a, b) in enumerate(pairwise(rows.start)):
         for j, (c, d) in enumerate(pairwise(columns.piece_start)):
-            assert got[i, j] == pytest.approx((p[rows.order[a:b]][:, columns.order[c:d]] ** 2).mean())
+            wanted = np.log2((p[rows.order[a:b]][:, columns.order[c:d]] ** 2).mean()) / 2
+            # Half a step of rounding; FP16, 2**-11 of queries and keys, and 2**-15 of their largest.
+            assert abs(got[i, j] / 64 - wanted) <= 0.5 / 64 + 0.01
+
+
+def test_the_rank_of_what_is_never_met_is_finite(tiny: Config, make_head: MakeHead) -> None:
+    got = rank(prepare(tiny, make_head(scale=60.0)), prepare(tiny, make_head()).query_tiles)
+    assert got.min() == -(1 << tiny.estimate_integer_bits) << tiny.estimate_fraction_bits

@@ -28,59 +28,87 @@ def test_patches_are_as_square_as_possible(height: int, width: int, most: int, e
     assert patch(height, width, most) == expected
 
 
-@given(st.integers(0, 3), st.integers(1, 13), st.integers(1, 13), st.integers(0, 20), st.integers(2, 20))
-def test_tiles_partition_the_tokens(frames: int, height: int, width: int, text: int, most: int) -> None:
-    total = frames * height * width + text
-    if total == 0:
-        return
-    tiles = make_tiles(Config(), (frames, height, width), text, most)
-    assert sorted(tiles.order.tolist()) == list(range(total))
-    sizes = np.diff(tiles.start)
-    assert sizes.min() >= 1
-    assert sizes.max() <= most
-    assert tiles.start[-1] == total
-    for tile, (start, stop) in enumerate(zip(tiles.start, tiles.start[1:], strict=False)):
-        tokens = tiles.order[start:stop]
-        assert (tiles.tile_of[tokens] == tile).all()
-        if tiles.frame[tile] == TEXT:
-            assert tokens.max() < text
-        else:
-            video = tokens - text
-            assert (video // (height * width) == tiles.frame[tile]).all()
-            rows, columns = video // width % height, video % width
-            # A rectangle without holes.
-            assert (np.ptp(rows) + 1) * (np.ptp(columns) + 1) == len(tokens)
+def halves(tokens: list[list[int]], most: int) -> list[list[int]]:
+    """Tokens of the parts of a patch, given as its rows, halved along the longer side as long as one is too large."""
+    height, width = len(tokens), len(tokens[0])
+    if height * width <= most:
+        return [[token for row in tokens for token in row]]
+    if height >= width:
+        half = (height + 1) // 2
+        parts = [tokens[:half], tokens[half:]]
+    else:
+        half = (width + 1) // 2
+        parts = [[row[:half] for row in tokens], [row[half:] for row in tokens]]
+    return [found for part in parts for found in halves(part, most)]
 
 
-def spans(start: np.ndarray) -> list[tuple[int, int]]:
-    return [(int(a), int(b)) for a, b in pairwise(start)]
+def order_by_hand(config: Config, grid: tuple[int, int, int], text: int) -> tuple[list[int], list[int]]:
+    """Tokens in order, and their frames."""
+    frames, height, width = grid
+    order, frame = list(range(text)), [TEXT] * text
+    if not height * width:
+        return order, frame
+    high, wide = patch(height, width, config.tile)
+    for f in range(frames):
+        for y in range(0, height, high):
+            for x in range(0, width, wide):
+                rows = [
+                    [text + (f * height + row) * width + column for column in range(x, min(x + wide, width))]
+                    for row in range(y, min(y + high, height))
+                ]
+                found = [token for part in halves(rows, config.cell) for token in part]
+                order += found
+                frame += [f] * len(found)
+    return order, frame
 
 
-@given(
-    st.integers(1, 9), st.integers(1, 9), st.integers(0, 9), st.integers(2, 20), st.integers(2, 16), st.integers(1, 16)
+CONFIGS = st.builds(
+    lambda cell, pieces, tiles, rows: Config(
+        lanes=2,
+        cell=cell,
+        piece=cell * pieces,
+        tile=cell * pieces * tiles,
+        query_rows=cell * rows,
+    ),
+    st.integers(1, 8),
+    st.integers(2, 4),
+    st.sampled_from([2, 4]),
+    st.integers(2, 6),
 )
-def test_cells_partition_pieces_and_pieces_tiles(
-    height: int, width: int, text: int, most: int, piece: int, cell: int
+
+
+@given(CONFIGS, st.integers(0, 3), st.integers(1, 13), st.integers(1, 13), st.integers(0, 40), st.booleans())
+def test_tiles_pieces_and_cells_are_runs_of_one_order(
+    config: Config, frames: int, height: int, width: int, text: int, keys: bool
 ) -> None:
-    config = Config(piece=piece, cell=min(piece, cell))
-    tiles = make_tiles(config, (2, height, width), text, most)
-    for outer, inner, largest, owners in (
-        (tiles.start, tiles.piece_start, config.piece, tiles.piece_tile),
-        (tiles.piece_start, tiles.cell_start, config.cell, tiles.cell_piece),
-    ):
-        assert set(outer) <= set(inner)
-        assert 1 <= np.diff(inner).min() <= np.diff(inner).max() <= largest
-        for part, (start, stop) in enumerate(spans(inner)):
-            (whole,) = [n for n, (a, b) in enumerate(spans(outer)) if a <= start and stop <= b]
-            assert owners[part] == whole
-            video = tiles.order[start:stop] - text
-            if video[0] >= 0:
-                rows, columns = video // width % height, video % width
-                assert (np.ptp(rows) + 1) * (np.ptp(columns) + 1) == len(video), "a rectangle without holes"
-        # Halves and their halves: never more than twice as many parts as are needed.
-        sizes = np.diff(outer)
-        assert (np.bincount(owners) <= np.maximum(1, 2 * -(-sizes // largest))).all()
-    assert (tiles.place_tile == np.searchsorted(tiles.start, np.arange(len(tiles.order)), side="right") - 1).all()
+    grid = (frames, height, width)
+    order, frame = order_by_hand(config, grid, text)
+    if not order:
+        return
+    size = config.tile if keys else config.query_rows
+    tiles = make_tiles(config, grid, text, size)
+    assert tiles.order.tolist() == order
+    assert sorted(order) == list(range(len(order)))
+    assert tiles.place_frame.tolist() == frame
+    assert tiles.place_cell.tolist() == [place // config.cell for place in range(len(order))]
+    for start, each in ((tiles.start, size), (tiles.piece_start, config.piece), (tiles.cell_start, config.cell)):
+        assert start.tolist() == [*range(0, len(order), each), len(order)]
+    assert tiles.frame.tolist() == [frame[place] for place in tiles.start[:-1]]
+    assert tiles.tile_of[order].tolist() == [place // size for place in range(len(order))]
+    if keys:
+        assert tiles.piece_tile.tolist() == [place // size for place in tiles.piece_start[:-1]]
+
+
+@given(CONFIGS, st.integers(1, 3), st.integers(1, 3))
+def test_tiles_are_patches_where_these_divide_their_frames(config: Config, down: int, across: int) -> None:
+    high, wide = patch(64, 64, config.tile)
+    height, width = high * down, wide * across
+    if patch(height, width, config.tile) != (high, wide) or high * wide != config.tile:
+        return
+    tiles = make_tiles(config, (2, height, width), 0, config.tile)
+    for start, stop in pairwise(tiles.start):
+        rows, columns = tiles.order[start:stop] // width % height, tiles.order[start:stop] % width
+        assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (high, wide)
 
 
 def test_pieces_are_tiles_for_a_closer_look() -> None:
@@ -89,8 +117,15 @@ def test_pieces_are_tiles_for_a_closer_look() -> None:
     assert isinstance(pieces, Tiles)
     assert (pieces.start == tiles.piece_start).all()
     assert (pieces.piece_start == tiles.piece_start).all()
-    assert (pieces.frame == tiles.frame[tiles.piece_tile]).all()
-    assert set(pieces.frame) == {TEXT, 0, 1}
+    # A tile or piece is of the frame of its first token: 21 tokens of text are two pieces, and a part of one.
+    assert pieces.frame.tolist() == [TEXT, TEXT] + [0] * 6 + [1] * 6
+    assert tiles.frame.tolist() == [TEXT, 0, 1, 1]
+
+
+def test_a_cell_ends_with_its_tile_and_with_the_tokens_that_are_left() -> None:
+    left = Tiles(np.arange(7), np.zeros(7, np.int64), np.array([0, 0, 2, 2, 2, 3, 3]), np.array([0, 4, 7]), 4)
+    assert left.cell_start.tolist() == [0, 2, 4, 5, 7]
+    assert left.piece_start.tolist() == [0, 4, 7]
 
 
 def test_means_and_owners_by_hand() -> None:
@@ -99,10 +134,10 @@ def test_means_and_owners_by_hand() -> None:
     assert owner(np.array([0, 1, 2, 4, 5]), np.array([0, 2, 5])).tolist() == [0, 0, 1, 1]
 
 
-def test_text_comes_first_in_tiles_of_its_own() -> None:
+def test_text_comes_first_and_what_follows_fills_its_last_tile() -> None:
     tiles = make_tiles(Config(), (1, 4, 4), 21, 16)
     assert tiles.order[:21].tolist() == list(range(21))
-    assert tiles.start.tolist() == [0, 16, 21, 37]
+    assert tiles.start.tolist() == [0, 16, 32, 37]
     assert tiles.frame.tolist() == [TEXT, TEXT, 0]
 
 
@@ -114,6 +149,7 @@ def test_quarters_of_a_tile_are_patches() -> None:
     assert tiles.cell_start.tolist() == list(range(0, 65, 8))
 
 
-def test_frames_that_do_not_divide_give_smaller_tiles_at_their_edges() -> None:
-    tiles = make_tiles(Config(), (1, 9, 9), 0, 16)
-    assert np.diff(tiles.start).tolist() == [15, 12] * 3
+def test_frames_that_do_not_divide_leave_full_tiles_that_span_them() -> None:
+    tiles = make_tiles(Config(), (2, 9, 9), 0, 16)
+    assert np.diff(tiles.start).tolist() == [16] * 10 + [2]
+    assert tiles.frame.tolist() == [0] * 6 + [1] * 5  # the sixth has the last token of frame 0, and 15 of frame 1

@@ -55,7 +55,7 @@ def test_files_of_an_earlier_run_go(tmp_path: Path) -> None:
 
 
 def test_an_unknown_component_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="component 'alu': must be one of align"):
+    with pytest.raises(ValueError, match=r"component 'alu': must be one of .*align"):
         write(TINY, "tiny", tmp_path / "out", ["align", "alu"])
     assert not (tmp_path / "out").exists()
 

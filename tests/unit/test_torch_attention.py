@@ -61,7 +61,8 @@ CASES: dict[str, Callable[[], tuple[Config, list[Head]]]] = {
     "partial tiles, text, few channels": lambda: (TINY, make_heads((3, 5, 7), 11, 8)),
     "one frame, one head": lambda: (TINY, make_heads((1, 3, 3), 0, 16, count=1)),
     "reuse": lambda: (with_reuse(TINY), make_heads((5, 5, 7), 3, 16)),
-    "plain": lambda: (dataclasses.replace(TINY, rotate=False, shape_keys=False), make_heads((2, 5, 6), 2, 16)),
+    "plain": lambda: (dataclasses.replace(TINY, rotate=False), make_heads((2, 5, 6), 2, 16)),
+    "shaped keys": lambda: (dataclasses.replace(TINY, shape_keys=True), make_heads((2, 5, 6), 2, 16)),
     "all frames kept": lambda: (dataclasses.replace(TINY, frame_mass=1.0), make_heads((3, 4, 4), 0, 16)),
     "few frames kept": lambda: (dataclasses.replace(TINY, frame_mass=0.3), make_heads((6, 4, 4), 2, 16)),
     "default, odd grid": lambda: (preset(DEFAULT_PRESET), make_heads((2, 9, 13), 21, 64)),
@@ -84,6 +85,9 @@ def test_it_is_golden(case: str) -> None:
     plans = layer.plan(config, heads)
     for i, plan in enumerate(plans):
         golden = plan.prepared.operands
+        assert np.array_equal(prepared.query[i].numpy(), plan.prepared.query)
+        assert (prepared.key_vector[i].numpy() == plan.prepared.key_vector).all()
+        assert (prepared.value_statistics.mean[i].numpy() == plan.prepared.value_statistics.mean).all()
         assert (prepared.key_digits[:, i].numpy() == golden.key_digits).all()
         assert (prepared.value_digits[:, i].numpy() == golden.value_digits).all()
         assert (prepared.key_scale[i].numpy() == np.ldexp(golden.key_mantissa * 1.0, golden.key_exponent)).all()
@@ -92,7 +96,7 @@ def test_it_is_golden(case: str) -> None:
         assert prepared.output_exponent[i] == golden.output_exponent
         assert (reference[i].numpy() == plan.matching.reference).all()
         for field in dataclasses.fields(rows[i]):
-            assert (getattr(rows[i], field.name) == getattr(plan.rows, field.name)).all(), field.name
+            assert np.array_equal(getattr(rows[i], field.name), getattr(plan.rows, field.name)), field.name
         assert (tiers[i].numpy() == plan.tiers).all()
         assert relative_l2(output[i], layer.attend(config, plan)) < BOUND[config.prob_bits]
     assert ours.products_removed == pytest.approx(np.mean([plan.products_removed for plan in plans]))
@@ -165,25 +169,27 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(whole, made(TINY, heads)(*stacked(heads)))
 
 
-def changed(heads: list[Head], name: str, value: float) -> list[Any]:
+def changed(heads: list[Head], name: str, value: float, channels: slice) -> list[Any]:
     tensors = dict(zip("qkv", stacked(heads), strict=True))
-    tensors[name][0, 1, 2, 3] = value
+    tensors[name][0, 1, 2, channels] = value
     return list(tensors.values())
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("name", "value", "channels", "message"),
     [
-        ("k", np.nan, "k holds an infinity or a NaN: must be finite"),
-        ("v", np.inf, "v holds an infinity or a NaN: must be finite"),
-        ("q", 1e6, r"q reaches 2\.5e\+05 after rotation: beyond fp16"),
-        ("v", 1e6, r"v reaches .* after rotation: beyond fp16"),
+        ("k", np.nan, slice(3, 4), "k holds an infinity or a NaN: must be finite"),
+        ("v", np.inf, slice(3, 4), "v holds an infinity or a NaN: must be finite"),
+        ("q", 1e6, slice(3, 4), r"q reaches 1e\+06: beyond fp16"),
+        ("k", 1e6, slice(3, 4), r"k reaches 1e\+06: beyond fp16"),
+        ("q", 6e4, slice(0, 16), r"q reaches 6e\+04: after rotation beyond fp16"),
+        ("v", 6e4, slice(0, 16), r"v reaches .* before or after rotation: beyond fp16"),
     ],
 )
-def test_wrong_tensors_are_refused(name: str, value: float, message: str) -> None:
+def test_wrong_tensors_are_refused(name: str, value: float, channels: slice, message: str) -> None:
     heads = make_heads((2, 4, 4), 0, 16)
     with pytest.raises(ValueError, match=message):
-        made(TINY, heads)(*changed(heads, name, value))
+        made(TINY, heads)(*changed(heads, name, value, channels))
 
 
 def test_wrong_shapes_are_refused() -> None:
