@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import TypeVar
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.config import Config
 from rtl import layouts
 from rtl.accumulate import Accumulate
 from rtl.align import Align
+from rtl.counters import BEAT, Counters, counters
 from rtl.library import Named
 from rtl.multiplier import KeyMultiplier, ValueMultiplier
 from rtl.normalise import Normalise
@@ -25,23 +26,10 @@ from rtl.query_buffer import QueryBuffer
 from rtl.score import Score
 from rtl.sequencer import Sequencer
 from rtl.softmax import Softmax
-from rtl.streams import Fork, Slots
+from rtl.streams import Fork, Slots, queue
 from rtl.token_buffer import KeyBuffer, ValueBuffer
 
 ComponentT = TypeVar("ComponentT", bound=wiring.Component)
-
-
-def queue(m: Module, name: str, source, sink, depth: int) -> None:
-    """Connects two streams through a FIFO of `depth` words."""
-    m.submodules[name] = words = fifo.SyncFIFO(width=len(Value.cast(source.payload)), depth=depth)
-    m.d.comb += [
-        words.w_data.eq(Value.cast(source.payload)),
-        words.w_en.eq(source.valid),
-        source.ready.eq(words.w_rdy),
-        Value.cast(sink.payload).eq(words.r_data),
-        sink.valid.eq(words.r_rdy),
-        words.r_en.eq(sink.ready),
-    ]
 
 
 class Core(wiring.Component):
@@ -56,7 +44,8 @@ class Core(wiring.Component):
     output : `layouts.output`, one row for every query row, in order.
 
     Each stream may run ahead of the others as far as its buffers reach. Every pass of every row takes one cycle of
-    both multipliers; loading hides behind computing.
+    both multipliers; loading hides behind computing. `counters` tell how well it does, and what was done: see
+    rtl.counters; `clear` sets them to zero.
     """
 
     def __init__(self, config: Config) -> None:
@@ -67,6 +56,8 @@ class Core(wiring.Component):
                 "token": In(stream.Signature(layouts.token(config))),
                 "group": In(stream.Signature(layouts.group(config))),
                 "output": Out(stream.Signature(layouts.output(config))),
+                "counters": Out(counters(config)),
+                "clear": In(1),
             }
         )
 
@@ -95,7 +86,7 @@ class Core(wiring.Component):
         wait = config.digits
         depth = key_buffer.latency + key_multiplier.latency + score.latency + softmax.latency + wait + 8
         queue(m, "value_beats", fork.o[2], value_buffer.i, depth)
-        queue(m, "weights", softmax.o, value_multiplier.operand, wait)
+        queue(m, "weights", softmax.o, value_multiplier.operand, wait + 1)  # a full one takes none while it gives one
 
         connect(m, flipped(self.query), align.i)
         connect(m, align.o, query_buffer.i)
@@ -113,6 +104,9 @@ class Core(wiring.Component):
         self.feed_keys(m, key_buffer, key_multiplier)
         self.feed_values(m, value_buffer, value_multiplier)
         self.load_tokens(m, key_buffer, value_buffer, sequencer)
+        performance = part("performance", Counters(config, key_buffer.latency))
+        m.d.comb += [self.counters.eq(performance.counters), performance.clear.eq(self.clear)]
+        self.watch(m, performance.watched, sequencer, key_buffer, key_multiplier)
         return m
 
     def feed_keys(self, m: Module, buffer: KeyBuffer, multiplier: KeyMultiplier) -> None:
@@ -164,3 +158,20 @@ class Core(wiring.Component):
         m.d.comb += keys.entry.side.eq(token.scales)
         finished = values.o.valid & values.o.ready & values.o.payload.beat.tile_end
         m.d.comb += slots.release.eq(finished)
+
+    def watch(self, m: Module, watched, sequencer: Sequencer, keys: KeyBuffer, multiplier: KeyMultiplier) -> None:
+        """The counters look at both ends of the sequencer and of the key buffer, and at the core's own streams."""
+        streams = {
+            "key_pass": multiplier.codes,
+            "key_beat": keys.i,
+            "sent": sequencer.o,
+            "query_tile": sequencer.query,
+            "key_tile": sequencer.key,
+            "output": self.output,
+        }
+        for name, each in streams.items():
+            m.d.comb += [watched[name].valid.eq(each.valid), watched[name].ready.eq(each.ready)]
+        m.d.comb += [
+            *(watched.beat[name].eq(sequencer.o.payload[name]) for name in BEAT),
+            watched.offered.eq(self.query.valid | self.token.valid | self.group.valid),
+        ]

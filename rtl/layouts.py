@@ -6,7 +6,13 @@ from amaranth.hdl import ShapeLike, signed, unsigned
 from amaranth.lib import data
 
 from golden.config import DIGIT_BITS, Config
-from golden.formats import FORMATS, FP16
+from golden.formats import FORMATS, FP16, FloatFormat
+
+
+def row(config: Config, form: FloatFormat | None = None) -> data.StructLayout:
+    """One row of a head in a format, that of its tensors if none is given; `last` ends the head."""
+    bits = (form or FORMATS[config.float_format]).bits
+    return data.StructLayout({"elements": data.ArrayLayout(bits, config.head_dim), "last": 1})
 
 
 def query(config: Config) -> data.StructLayout:

@@ -14,8 +14,40 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Shape, ShapeLike, Signal, Value, ValueLike
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+
+def queue(m: Module, name: str, source, sink, depth: int) -> None:
+    """Connects two streams through a FIFO of `depth` words."""
+    m.submodules[name] = words = fifo.SyncFIFO(width=len(Value.cast(source.payload)), depth=depth)
+    m.d.comb += [
+        words.w_data.eq(Value.cast(source.payload)),
+        words.w_en.eq(source.valid),
+        source.ready.eq(words.w_rdy),
+        Value.cast(sink.payload).eq(words.r_data),
+        sink.valid.eq(words.r_rdy),
+        words.r_en.eq(sink.ready),
+    ]
+
+
+UNDER_WAY = 8
+"""Beats that most pipelines hold at most."""
+
+
+def tagged(m: Module, name: str, source, sink, tag: Any, keep: ValueLike, under_way: int = UNDER_WAY) -> fifo.SyncFIFO:
+    """Hands beats of `source` on to `sink`; those with `keep` leave their tag in the queue that is returned.
+
+    So many beats may be `under_way` in what follows `sink` without a stall.
+    """
+    m.submodules[name] = tags = fifo.SyncFIFO(width=len(Value.cast(tag)), depth=under_way + 1)
+    m.d.comb += [
+        sink.valid.eq(source.valid & tags.w_rdy),
+        source.ready.eq(sink.ready & tags.w_rdy),
+        tags.w_data.eq(Value.cast(tag)),
+        tags.w_en.eq(sink.valid & sink.ready & keep),
+    ]
+    return tags
 
 
 def flow(m: Module, entering: ValueLike, o, latency: int) -> Signal:

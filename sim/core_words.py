@@ -26,14 +26,7 @@ class CoreWords:
 
 def core_words(config: Config, operands: Operands, schedule: Schedule) -> CoreWords:
     """All words that the core needs to compute the scheduled attention."""
-    query_ends = set((schedule.query_start[1:] - 1).tolist())
-    query = [
-        pack(
-            layouts.query(config),
-            {"elements": row, "output_exponent": operands.output_exponent, "last": n in query_ends},
-        )
-        for n, row in enumerate(operands.query.tolist())
-    ]
+    query = query_words(config, operands, schedule.query_start)
     tokens = _tokens(config, operands, set((schedule.key_start[1:] - 1).tolist()))
     starts = schedule.key_start.tolist()
     packed: dict[tuple[int, bool], list[int]] = {}
@@ -47,6 +40,15 @@ def core_words(config: Config, operands: Operands, schedule: Schedule) -> CoreWo
                 packed[key] = group_words(config, block.groups, final)
             group += packed[key]
     return CoreWords(query, token, group)
+
+
+def query_words(config: Config, operands: Operands, start: NDArray[np.int64]) -> list[int]:
+    """The query rows as the core is fed them, in tiles between successive starts [query_tiles + 1]."""
+    ends = set((start[1:] - 1).tolist())
+    return [
+        pack(layouts.query(config), {"elements": row, "output_exponent": operands.output_exponent, "last": n in ends})
+        for n, row in enumerate(operands.query.tolist())
+    ]
 
 
 def group_words(config: Config, groups: Sequence[LaneGroup], final: bool) -> list[int]:

@@ -1,18 +1,27 @@
-"""Bench of the core: a whole scheduled attention, compared row by row with golden.attention."""
+"""Bench of the core: a whole scheduled attention, compared row by row with golden.attention; and its counters."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
 import cocotb
 
+from golden.config import Config
+from golden.counters import expected
+from golden.schedule import Schedule
 from rtl import layouts
+from rtl.counters import CYCLES, counters
 from sim import job
 from sim.core_words import core_words, output_words
+from sim.pack import flat, unpack
 from sim.scoreboard import Scoreboard
 from sim.testbench import Pauses, Testbench
 from sim.workload import Workload, small_workload
+
+CLEAR_CYCLES = 2
+"""From `clear` to counters at zero."""
 
 
 @cocotb.test()
@@ -30,6 +39,8 @@ async def attention(dut: Any) -> None:
         job.progress(scoreboard.compared / rows)
 
     bench = Testbench(dut)
+    clear = Clear(dut)
+    bench.ports.append(clear)
     dut._log.info(f"seed {seed}")
     sources = [
         bench.source(name, getattr(words, name), Pauses(stalls, seed=seed + n))
@@ -47,6 +58,9 @@ async def attention(dut: Any) -> None:
     scoreboard.finish()
     for source in sources:
         assert source.done, f"{source.name}: the core finished without having taken all of its input"
+    counted = read_counters(dut, config)
+    check_counters(counted, config, work.schedule, bench.cycle)
+    await check_clear(dut, config, bench, clear)
     job.report(
         cycles=cycles,
         passes=passes,
@@ -55,4 +69,54 @@ async def attention(dut: Any) -> None:
         first_output_cycle=output.cycles[0],
         simulated_cycles_per_second=cycles / seconds,
         bench_share=bench_share,
+        counters=counted,
     )
+
+
+class Clear:
+    """The input `clear` as a port of the bench: high in a cycle if `wanted`."""
+
+    name = "clear"
+
+    def __init__(self, dut: Any) -> None:
+        self.port, self.wanted, self.driven = dut.clear, False, False
+        self.cycles: list[int] = []
+        self.port.value = 0
+
+    def drive(self) -> None:
+        """Set the port after the clock's edge."""
+        if self.wanted != self.driven:
+            self.port.value = self.driven = self.wanted
+
+    def sample(self, cycle: int) -> None:
+        """Remember when."""
+        if self.wanted:
+            self.cycles.append(cycle)
+
+
+def read_counters(dut: Any, config: Config) -> dict[str, Any]:
+    """All counters, by name."""
+    return unpack(counters(config), int(dut.counters.value))
+
+
+def check_counters(counted: dict[str, Any], config: Config, schedule: Schedule, cycles: int) -> None:
+    """Every cycle since reset has one cause, and the work is that of the schedule, however the streams stalled."""
+    total = sum(counted[name] for name in CYCLES)
+    assert total == cycles, f"counters: {total} cycles have a cause, of {cycles}"
+    for name, count in dataclasses.asdict(expected(config, schedule)).items():
+        found = tuple(counted[name]) if isinstance(count, tuple) else counted[name]
+        assert count is None or found == count, f"counters: {name} = {found}, expected {count}"
+
+
+async def check_clear(dut: Any, config: Config, bench: Testbench, clear: Clear) -> None:
+    """`clear` is registered, then all counters are zero; from there on the idle cycles count."""
+    clear.wanted = True
+    await bench.step()
+    clear.wanted = False
+    await bench.idle(CLEAR_CYCLES)
+    for idle in (0, 1):
+        counted = read_counters(dut, config)
+        others = {name: count for name, count in counted.items() if name != "idle"}
+        assert counted["idle"] == idle, f"counters: {counted['idle']} idle cycles after clear, expected {idle}"
+        assert not any(flat(others).values()), f"counters: not cleared: {others}"
+        await bench.step()
