@@ -149,10 +149,11 @@ class Testbench:
         self.ports.append(port := Sink(self.dut, name, check, pauses))
         return port
 
-    async def reset(self) -> None:
-        """Start the clock and reset the design."""
+    async def reset(self, start: bool = True) -> None:
+        """Reset the design; `start` the clock, unless another bench of this test did."""
         self.dut.rst.value = 1
-        Clock(self.dut.clk, 2, "ns").start()
+        if start:
+            Clock(self.dut.clk, 2, "ns").start()
         for _ in range(3):
             await RisingEdge(self.dut.clk)
         self.dut.rst.value = 0

@@ -158,6 +158,22 @@ MUTANTS = (
     ),
     Mutant("turn-stays", "arbiter", "with m.If(self.enable):", "with m.If(0):", "arbiter"),
     Mutant("always-first", "sequencer", "first.eq(wants_query)", "first.eq(1)", "sequencer"),
+    # Preparation
+    Mutant("reach-shrinks", "statistics", "(reach >> 1) + late.raised", "reach >> 1", "statistics"),
+    Mutant("division-stops-short", "statistics", "remainder >= rows", "remainder > rows", "statistics"),
+    Mutant("half-a-rotation", "rotate", "[even - odd for even", "[odd - even for even", "rotate"),
+    Mutant("inexact-scale-not-raised", "quantise", "rounded = top + inexact", "rounded = top + 0", "quantise"),
+    Mutant("ties-go-up", "encode", "half & (rest | kept[0])", "half", "encode"),
+    Mutant("coarse-row-shifted", "restore", "Mux(mean_finer, row_power, mean_power)", "row_power", "restore"),
+    # Speculation, matching and grouping
+    Mutant("sum-not-shifted", "pool", "total.eq(total >> 1)", "total.eq(total)", "pool"),
+    Mutant("mass-not-shifted", "estimate", "(total >> rise) + mass", "total + mass", "estimate"),
+    Mutant("first-frame-skipped", "frames", "(known == 0) | ~seen", "(known == 0)", "speculate"),
+    Mutant("text-forgotten", "speculate", "(pieces * config.piece < current", "(0 > current", "speculate"),
+    Mutant("tier-too-long", "tier_buffer", "with m.If(piece_end):", "with m.If(tile_end):", "tier_buffer"),
+    Mutant("near-at-the-limit", "match", "(gap << LIMIT_BITS) < bound", "(gap << LIMIT_BITS) <= bound", "match"),
+    Mutant("lanes-repeat-nobody", "group", "Mux(active[lane], token, spare)", "token", "group"),
+    Mutant("unstable-order", "group", "mark & ~marks[:n].any()", "mark & ~marks[n + 1 :].any()", "group"),
 )
 
 

@@ -1,0 +1,109 @@
+"""Bench of centring: heads of rows of close and of any finite numbers, compared with golden.prepare.centred."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.align import align_to
+from golden.config import Config
+from golden.formats import FORMATS
+from golden.prepare import centred
+from golden.rotate import rotate, rotate_centred
+from rtl import layouts
+from rtl.centre import Centre, centred_row, mean_row
+from sim import job
+from sim.pack import pack
+from sim.scoreboard import Scoreboard
+from sim.streams import STALLS, assert_full_rate, assert_latency, finish
+from sim.testbench import Pauses, Testbench
+
+ROWS = 60
+
+
+class Held:
+    """Plain input ports, set together at the start of a cycle; they keep their values."""
+
+    name = "held"
+
+    def __init__(self, dut: Any, *ports: str) -> None:
+        self.ports = [getattr(dut, port) for port in ports]
+        self.cycles: list[int] = []
+        self.wanted: tuple[int, ...] | None = (0,) * len(ports)
+
+    def set(self, *values: int) -> None:
+        """Values from the next cycle on, in the order of the ports."""
+        self.wanted = values
+
+    def drive(self) -> None:
+        """Set the ports after the clock's edge."""
+        if self.wanted is not None:
+            for port, value in zip(self.ports, self.wanted, strict=True):
+                port.value = value
+            self.wanted = None
+
+    def sample(self, cycle: int) -> None:
+        """Look at the ports once they have settled: there is nothing to see."""
+
+
+def extremes(config: Config) -> NDArray[np.uint16]:
+    """Rows that reach as far as numbers can: the largest, by the signs of the matrix, all but one row's negated."""
+    form = FORMATS[config.float_format]
+    signs = rotate(config, np.eye(config.head_dim, dtype=np.int64)) > 0
+    largest = (form.exponent_max << form.fraction_bits) - 1
+    return np.where(signs, largest, largest | 1 << (form.bits - 1)).astype(np.uint16)
+
+
+def heads(config: Config, rng: np.random.Generator) -> list[NDArray[np.uint16]]:
+    """Heads [rows, head_dim]: of any finite bits, of a large mean, of close numbers, of subnormal numbers, extreme."""
+    form, shape = FORMATS[config.float_format], (ROWS, config.head_dim)
+    finite = rng.integers(0, form.exponent_max << form.fraction_bits, shape, np.uint16)
+    finite |= rng.integers(0, 2, shape, np.uint16) << (form.bits - 1)
+    offset = form.encode(rng.standard_normal(shape) + 8 * rng.standard_normal(config.head_dim))
+    close = form.encode(rng.standard_normal(shape) * np.exp2(rng.integers(-16, 8, (ROWS, 1))))
+    subnormal = rng.integers(0, 1 << form.fraction_bits, shape, np.uint16)
+    return [finite, offset, close, subnormal, extremes(config)]
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=STALLS)
+async def rows_of_heads(dut: Any, stalls: float) -> None:
+    """Centred rows, head by head, each with its exponent and mean; one row every so many cycles."""
+    config, _ = job.read()
+    seed = cocotb.RANDOM_SEED
+    rng = np.random.default_rng(seed)
+    component = Centre(config)
+    bench = Testbench(dut)
+    held = Held(dut, "exponent", "mean")
+    bench.ports.append(held)
+    board = Scoreboard("o", centred_row(config))
+    source = bench.source("i", pauses=Pauses(stalls, seed=seed))
+    sink = bench.sink("o", board.check, Pauses(stalls, seed=seed + 1))
+    await bench.reset()
+    most = config.input_max
+    for kind, words in enumerate(heads(config, rng)):
+        found, vectors = centred(config, words)
+        exponent, mean = found.exponent, found.mean
+        if kind == 4:  # the mean as far from the rows as it can be
+            mean = np.where(rotate(config, np.eye(config.head_dim, dtype=np.int64))[-1] > 0, -most, most)
+            aligned = align_to(FORMATS[config.float_format], words, config.input_bits, np.full(len(words), exponent))
+            vectors = rotate_centred(config, aligned.mantissa - mean)
+        held.set(exponent, pack(mean_row(config), mean.tolist()))
+        lasts = [n == len(words) - 1 for n in range(len(words))]
+        source.words.extend(
+            pack(layouts.row(config), {"elements": row, "last": last})
+            for row, last in zip(words.tolist(), lasts, strict=True)
+        )
+        board.expected.extend(
+            pack(centred_row(config), {"vector": row, "last": last})
+            for row, last in zip(vectors.tolist(), lasts, strict=True)
+        )
+        entered, left = len(source.cycles), len(sink.cycles)
+        await bench.run(lambda: not board.expected, limit=200 + 200 * len(words))
+        if not stalls:
+            assert_latency(source.cycles[entered:][:1], sink.cycles[left:][:1], component.latency)
+            assert_full_rate(sink.cycles[left:], component.cycles)
+    await finish(bench, [board])

@@ -1,0 +1,91 @@
+"""The complete core in Verilator against golden: raw numbers in, attention out, all that it writes compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from golden.config import Config
+from golden.layer import plan
+from golden.presets import preset
+from golden.traces import Head, load
+from sim.head_words import HeadWords, golden_output, head_words
+from sim.simulate import BenchFailed, simulate
+from sim.workload import random_head
+
+TINY = preset("tiny")
+SAMPLE = Path(__file__).parents[2] / "sample" / "street.npz"
+
+
+def fed(config: Config, *heads: Head) -> list[HeadWords]:
+    """The words of the heads of a layer."""
+    return [head_words(config, made, golden_output(config, made)) for made in plan(config, heads)]
+
+
+@pytest.mark.parametrize("component", ["places", "prepare", "speculate", "tier_buffer", "simpicker"])
+def test_bench(component: str) -> None:
+    figures = simulate(component, TINY, seed=3)
+    assert figures["mismatches"] == 0
+    assert figures["words_compared"] > 300
+
+
+VARIANTS = {
+    "bf16": {"float_format": "bf16"},
+    "two_digits_not_rotated": {"digits": 2, "rotate": False},
+    "odd_head_dim": {"head_dim": 48, "piece": 8, "cell": 4},
+    "wide": {"query_rows": 16, "lanes": 8, "banks": 8, "piece": 16, "cell": 8, "input_bits": 18},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_with_stalls(variant: str) -> None:
+    config = dataclasses.replace(TINY, **VARIANTS[variant])
+    shapes = [((3, 5, 7), 11), ((2, 4, 4), 0)]
+    heads = [random_head(config, *each, seed=n, scale=1.0 + n) for n, each in enumerate(shapes)]
+    figures = simulate("simpicker", config, testcase="heads", inputs={"heads": fed(config, *heads), "stalls": 0.2})
+    assert figures["mismatches"] == 0
+    assert figures["words_compared"] > 300
+
+
+def test_real_heads_follow_each_other_without_waiting_for_keys_or_queries() -> None:
+    heads = [head.cut((3, 12, 12), TINY.head_dim) for head in load(SAMPLE)[:2]]
+    alone = [simulate("simpicker", TINY, testcase="heads", inputs={"heads": fed(TINY, head)}) for head in heads]
+    both = simulate("simpicker", TINY, testcase="heads", inputs={"heads": [*fed(TINY, heads[0]), *fed(TINY, heads[1])]})
+    # The second head is measured and prepared while the first is computed.
+    prepared = alone[1]["prepared_cycle"]
+    assert both["cycles"] < sum(figures["cycles"] for figures in alone) - prepared / 2
+
+
+EXTREMES = {
+    "equal_queries": lambda head: dataclasses.replace(head, q=head.q * 0),
+    "saturated_scores": lambda head: dataclasses.replace(head, q=head.q * 3000, k=head.k * 300),
+    "equal_keys": lambda head: dataclasses.replace(head, k=head.k * 0 + 3),
+    "equal_values": lambda head: dataclasses.replace(head, v=head.v * 0 - 1),
+    "huge_values": lambda head: dataclasses.replace(head, v=head.v * np.float32(4000)),
+    "tiny_values": lambda head: dataclasses.replace(head, v=head.v * np.float32(2.0**-22)),
+    "one_frame": lambda head: head.cut((1, 4, 7)),
+}
+
+
+@pytest.mark.parametrize("case", EXTREMES)
+def test_extreme_heads(case: str) -> None:
+    head = EXTREMES[case](random_head(TINY, (2, 4, 7), seed=1))
+    figures = simulate("simpicker", TINY, testcase="heads", inputs={"heads": fed(TINY, head)})
+    assert figures["mismatches"] == 0
+
+
+def test_a_query_that_is_not_finite_gives_nan_and_disturbs_nobody() -> None:
+    head = random_head(TINY, (2, 4, 7), seed=2)
+    head.q[9, 4] = np.nan
+    head.q[30, 0] = -np.inf
+    assert simulate("simpicker", TINY, testcase="heads", inputs={"heads": fed(TINY, head)})["mismatches"] == 0
+
+
+def test_a_single_wrong_bit_is_found() -> None:
+    (words,) = fed(TINY, random_head(TINY, (2, 4, 7)))
+    words.output[17] ^= 1 << 5
+    with pytest.raises(BenchFailed, match=r"output: cycle \d+, word 17: 1 fields differ: elements\[0\]"):
+        simulate("simpicker", TINY, testcase="heads", inputs={"heads": [words]})
