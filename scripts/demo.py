@@ -16,10 +16,12 @@ from golden.oracle import attend, attend_dropping, attention_map, numerics_error
 from golden.prepare import restore
 from golden.traces import Head, load
 from rtl.components import COMPONENTS
+from rtl.counters import CYCLES
 from rtl.emit import write
 from scripts.cli import console, describe, main, progress_bars, with_preset
 from scripts.picture import HeadPanel, draw_heads
 from scripts.results import folder, write_results
+from sim.head_words import head_words
 from sim.model import build
 from sim.simulate import simulate
 from sim.tools import require_compiler
@@ -33,6 +35,9 @@ LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "cycles": lambda h: f"{h['cycles']:,}",
     "products per cycle": lambda h: f"{h['products_per_cycle']:,.0f} of {h['peak_products_per_cycle']:,}",
     "lane utilisation": lambda h: f"{h['lane_utilisation']:.1%}",
+    "lost to measuring and preparing": lambda h: f"{h['lost']['preparation']:.1%}",
+    "lost to speculation": lambda h: f"{h['lost']['speculation']:.1%}",
+    "lost to other causes": lambda h: f"{h['lost']['other']:.1%}",
     "keys in FULL, LUT8, LUT4": lambda h: ", ".join(
         f"{h['tier_shares'][t.name]:.1%}" for t in sorted(Tier, reverse=True)
     ),
@@ -63,7 +68,7 @@ def demo(name: str, config: Config, traces: tuple[Path, ...], chosen: tuple[int,
         step = progress.add_task("generate Verilog", total=len(COMPONENTS))
         write(config, name, out / "verilog", advancing(COMPONENTS, progress, step))
         step = progress.add_task("build the Verilator model", total=None)
-        build("core", config)
+        build("simpicker", config)
         progress.update(step, total=1, completed=1)
         runs = [run(config, made, *pair, progress) for made, pair in zip(plans, work, strict=True)]
     draw_heads([panel for _, panel in runs], out / "demo.png")
@@ -110,9 +115,13 @@ def run(
 ) -> tuple[dict[str, Any], HeadPanel]:
     """Figures and picture of one head, simulated."""
     head = made.head
-    step = progress.add_task(f"{head.name}: simulate the core", total=1)
+    step = progress.add_task(f"{head.name}: simulate the hardware", total=1)
     simulated = simulate(
-        "core", config, inputs={"workload": work}, progress=lambda share: progress.update(step, completed=share)
+        "simpicker",
+        config,
+        testcase="heads",
+        inputs={"heads": [head_words(config, made, work.expected)]},
+        progress=lambda share: progress.update(step, completed=share),
     )
     progress.update(step, completed=1)
     figures = {"head": head.name, "tokens": len(head.q), "head_dim": head.q.shape[1]}
@@ -131,10 +140,24 @@ def measured(config: Config, work: Workload, simulated: dict[str, Any]) -> dict[
         "products_per_cycle": products / simulated["cycles"],
         "peak_products_per_cycle": config.peak_products,
         "lane_utilisation": products / simulated["cycles"] / config.peak_products,
+        "lost": lost(simulated["counters"]),
+        "counters": simulated["counters"],
         "simulated_cycles_per_second": simulated["simulated_cycles_per_second"],
         "bench_share": simulated["bench_share"],
         "run_seconds": simulated["run_seconds"],
     }
+
+
+def lost(counters: dict[str, Any]) -> dict[str, float]:
+    """Shares of the cycles in which no pass was computed, by cause, as the hardware counted them.
+
+    Preparation is all until the first query tile is there; then groups wait for speculation. The rest is loading,
+    short lane groups, and what comes after the last pass.
+    """
+    causes = {"preparation": ["idle", "waits_query"], "speculation": ["waits_group"]}
+    causes["other"] = ["waits_output", "waits_bank", "waits_token"]
+    cycles = sum(counters[name] for name in CYCLES)
+    return {cause: sum(counters[name] for name in names) / cycles for cause, names in causes.items()}
 
 
 def errors(config: Config, made: Plan, work: Workload, uniform: Workload) -> dict[str, Any]:

@@ -49,7 +49,9 @@ class HeadWords:
 
 
 def head_words(config: Config, made: Plan, output: NDArray[np.uint16]) -> HeadWords:
-    """All words of a planned head, whose rows are all computed; `output` is that of golden.attention."""
+    """All words of a planned head; `output` is that of golden.attention. Rows that are reused raise ValueError."""
+    if not made.matching.computed.all():
+        raise ValueError(f"config.reuse_distance = {config.reuse_distance}: must be 0, as hardware computes all rows")
     columns, rows, operands = made.prepared.key_tiles, made.rows, made.operands
     tokens = _tokens(config, made)
     cells, tiles = _key_pools(config, made)
