@@ -101,7 +101,9 @@ class Simpicker(wiring.Component):
         connect(m, flipped(self.token), core.token)
         connect(m, restore.o, flipped(self.output))
         m.d.comb += [self.counters.eq(core.counters), core.clear.eq(self.clear)]
-        self.restore_rows(m, core, restore, found.o[1])
+        means = stream.Signature(measured(config)).create(path=("means",))
+        queue(m, "restored_means", found.o[1], means, HEADS)
+        self.restore_rows(m, core, restore, means)
         return m
 
     def restore_rows(self, m: Module, core: Core, restore: Restore, found) -> None:

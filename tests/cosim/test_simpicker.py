@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from golden.config import Config
+from golden.head_cycles import head_cycles
 from golden.layer import plan
 from golden.presets import preset
 from golden.traces import Head, load
@@ -57,6 +58,31 @@ def test_real_heads_follow_each_other_without_waiting_for_keys_or_queries() -> N
     # The second head is measured and prepared while the first is computed.
     prepared = alone[1]["prepared_cycle"]
     assert both["cycles"] < sum(figures["cycles"] for figures in alone) - prepared / 2
+
+
+WORKLOADS = {
+    "small": [((4, 4, 4), 0, 1.0)],
+    "text": [((3, 5, 7), 11, 1.0)],
+    "only_text": [((0, 0, 0), 40, 1.0)],
+    "a_single_token": [((1, 1, 1), 0, 1.0)],
+    "many_frames": [((12, 3, 4), 0, 1.0)],
+    "concentrated": [((4, 8, 8), 0, 3.0)],
+    "equal_scores": [((2, 8, 8), 5, 0.0)],
+    "odd_frames": [((2, 7, 9), 3, 2.0)],
+    "two_heads": [((4, 4, 4), 0, 1.0), ((4, 6, 6), 5, 1.0)],
+    "five_heads": [((2, 4, 4), 0, 1.0 + n) for n in range(5)],
+}
+FEW_CYCLES = 30
+"""By which short workloads may be off: what the model rounds at their ends."""
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_cycles_are_predicted(name: str) -> None:
+    heads = [random_head(TINY, grid, text, n, scale) for n, (grid, text, scale) in enumerate(WORKLOADS[name])]
+    plans = plan(TINY, heads)
+    figures = simulate("simpicker", TINY, testcase="heads", inputs={"heads": fed(TINY, *heads)})
+    predicted = head_cycles(TINY, plans).total
+    assert abs(predicted - figures["cycles"]) <= max(FEW_CYCLES, 0.01 * figures["cycles"])
 
 
 EXTREMES = {
