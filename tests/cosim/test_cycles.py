@@ -93,10 +93,10 @@ EXACT: dict[str, Callable[[], Workload]] = {
     "a_last_tile_of_one_token_lut8": lambda: in_tiles(49, tiers=Tier.LUT8),
     "all_masked": lambda: in_tiles(56, masked=1, tiers=Tier.LUT8),
     "masked": lambda: in_tiles(56, masked=0.3, tiers="key", pack=in_columns),
-    "tiles_of_any_size": lambda: in_tiles(128, (1, 8), (1, 16), tiers="key", pack=in_columns),
 }
 CLOSE: dict[str, Callable[[], Workload]] = {
     "small_key_tiles_of_unlike_tiers": lambda: in_tiles(64, widths=(1, 3), tiers="tile"),
+    "tiles_of_any_size": lambda: in_tiles(128, (1, 8), (1, 16), tiers="key", pack=in_columns),
     "tiles_of_unlike_tiers": lambda: in_tiles(128, (1, 8), (1, 16), tiers="tile"),
     "colliding_banks": lambda: small_workload(TINY, 3),
     "tokens_in_random_order": lambda: in_tiles(96, tiers="key", pack=scattered),
