@@ -22,7 +22,7 @@ from rtl.head import head, measured, pooled, prepared
 from rtl.tier_buffer import judged
 from sim.core_words import query_words, stored
 from sim.pack import pack
-from sim.workload import random_head
+from sim.workload import framed_head, random_head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,8 @@ def _pooled(
 
 
 def small_heads(config: Config, seed: int) -> list[HeadWords]:
-    """Random heads of unlike shapes: text, frames that do not divide into tiles, a single token."""
+    """Random heads of unlike shapes: text, frames that do not divide into tiles or are skipped, a single token."""
     shapes: list[tuple[tuple[int, int, int], int]] = [((3, 5, 7), 11), ((1, 1, 1), 0), ((2, 4, 6), 0), ((0, 0, 0), 9)]
     heads = [random_head(config, *each, seed=seed + n, scale=1.0 + n) for n, each in enumerate(shapes)]
+    heads.append(framed_head(config, (5, 4, 4), 3, seed, 2.0))
     return [head_words(config, made, golden_output(config, made)) for made in plan(config, heads)]

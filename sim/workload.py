@@ -63,6 +63,16 @@ def random_head(
     return Head(f"random{seed}", q * np.float32(scale), k * np.float32(scale), v, grid, text_tokens)
 
 
+def framed_head(config: Config, grid: tuple[int, int, int], text_tokens: int, seed: int, strength: float) -> Head:
+    """A random head whose frames look at themselves: speculation skips the others, as far as it may."""
+    head = random_head(config, grid, text_tokens, seed)
+    direction = np.random.default_rng(seed).standard_normal((grid[0], config.head_dim)).astype(np.float32)
+    shift = np.repeat(direction * np.float32(strength), grid[1] * grid[2], axis=0)
+    for tensor in (head.q, head.k):
+        tensor[text_tokens:] += shift
+    return head
+
+
 def small_workload(config: Config, seed: int) -> Workload:
     """A random one that exercises everything: a tier for every key, text, masked keys, partial tiles, several tiles."""
     head = random_head(config, (2, 6, -(-config.tile // 6) + 3), text_tokens=config.tile // 2 + 3, seed=seed)
