@@ -34,6 +34,9 @@ TRACE_FLAGS = ("--trace", "--trace-structs")
 HIERARCHICAL_LOOKUPS = 512
 """From so many table lookups a cycle the table readers become models of their own: the C++ shrinks tenfold."""
 
+LEAD_SECONDS = 3600
+"""By which what is copied dates from the future: more than any build takes."""
+
 
 class BuildFailed(Exception):
     """A model could not be built."""
@@ -79,6 +82,8 @@ def build(component: str, config: Config, waves: bool = False) -> Model:
                     run(module="none", compile_only=True, **model.settings)
                 except SystemExit as stop:
                     raise BuildFailed(f"{component} does not build: {finding(log)}") from stop
+            # Every run asks make: it must not link again, least of all while another run starts what it writes.
+            date(folder / component, 2 * LEAD_SECONDS)
             (folder / BUILT).touch()
             copy_runtime(folder, runtime)
     write_text(known, str(folder))
@@ -119,14 +124,19 @@ def copy_runtime(source: Path, folder: Path) -> None:
 
     The copies date from the future: make would remake what is older than the makefile, which Verilator writes later.
     """
-    later = time.time() + 3600
     for pattern in ("verilated*.d", "verilated*.o"):
         for file in source.glob(pattern):
             folder.mkdir(parents=True, exist_ok=True)
             part = folder / f".{file.name}.{os.getpid()}"
             shutil.copyfile(file, part)
-            os.utime(part, (later, later))
+            date(part, LEAD_SECONDS)
             part.replace(folder / file.name)
+
+
+def date(file: Path, lead: float) -> None:
+    """Date a file so many seconds from now."""
+    then = time.time() + lead
+    os.utime(file, (then, then))
 
 
 def port_names(component: Component) -> list[str]:
