@@ -66,7 +66,6 @@ def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
     """Cycles of planned heads, one after the other, if no stream is late; all rows are computed."""
     channels = config.head_dim // config.output_lanes
     row = max(2 * channels, channels + max(1, config.rotation_stages))  # cycles of a query row, and of an output row
-    levels = tree_levels(config, config.head_dim)
     begun = pooled = judged = asked = computed = 0
     first = attend = 0
     done: list[int] = [0] * TILES  # the last query tiles' last passes
@@ -82,11 +81,11 @@ def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
         begun = start + tokens * config.prepare_interval
         first = first or pooled
         asked = max(asked, start + quantise)
-        passes = _work(config, made)
+        passes, estimates = _work(config, made), _speculation(config, made)
         for tile, rows in enumerate(np.diff(made.rows.start).tolist()):
             asked = max(asked, done[-TILES]) + rows * row
             ready = max(judged, asked, done[-TILES], pooled if tile == 0 else 0)
-            judged = ready + _speculation(config, made, tile, levels)
+            judged = ready + estimates[tile]
             lead = min(tokens, config.tile) + config.tile // config.lanes + GROUP
             computed = max(computed, judged + lead) + passes[tile]
             attend += passes[tile]
@@ -102,15 +101,19 @@ def _work(config: Config, made: Plan) -> list[int]:
     return work(config, plan).tolist()
 
 
-def _speculation(config: Config, made: Plan, tile: int, levels: int) -> int:
-    """Cycles from a query tile's mean to its last tier: see rtl.estimate.Estimate."""
-    columns, kept = made.prepared.key_tiles, made.estimate.frames_kept[tile]
+def _speculation(config: Config, made: Plan) -> list[int]:
+    """Cycles from each query tile's mean to its last tier: see rtl.estimate.Estimate."""
+    columns, levels = made.prepared.key_tiles, tree_levels(config, config.head_dim)
     _, frame_of = np.unique(columns.frame, return_inverse=True)
-    inside = kept[frame_of]
-    cells = inside[owner(columns.cell_start, columns.start)]
-    pieces = inside[owner(columns.piece_start, columns.start)]
-    rows = owner(made.rows.cell_start, made.rows.start)
-    queries = int((rows == tile).sum())
-    frames = 1 + len(inside) + levels + RANK + len(kept) - 1
-    keys = queries + int(cells.sum()) * queries + int((~cells).sum())
-    return frames + keys + levels + RANK - 1 + int(pieces.sum()) * queries + int((~pieces).sum())
+    cell_tile, piece_tile = owner(columns.cell_start, columns.start), columns.piece_tile
+    found = []
+    for kept, queries in zip(
+        made.estimate.frames_kept, np.bincount(owner(made.rows.cell_start, made.rows.start)).tolist(), strict=True
+    ):
+        inside = kept[frame_of]
+        looked, skipped = (int(each[cell_tile].sum()) for each in (inside, ~inside))
+        ranked, passed = (int(each[piece_tile].sum()) for each in (inside, ~inside))
+        frames = 1 + len(inside) + levels + RANK + len(kept) - 1
+        keys = queries + looked * queries + skipped
+        found.append(frames + keys + levels + RANK - 1 + ranked * queries + passed)
+    return found

@@ -32,13 +32,8 @@ class Align(wiring.Component):
         advance = flow(m, self.i.valid, self.o, self.latency)
         m.d.comb += self.i.ready.eq(advance)
 
-        exponent = delay(
-            m,
-            advance,
-            largest([own_exponent(self.form, element) for element in self.i.payload.elements]),
-            1,
-            "exponent",
-        )
+        found = largest(m, "own", [own_exponent(self.form, element) for element in self.i.payload.elements])
+        exponent = delay(m, advance, found, 1, "exponent")
         held = delay(m, advance, self.i.payload, 1, "held")
         bits = self.config.query_bits
         mantissas = [mantissa(m, self.form, bits, element, exponent, n) for n, element in enumerate(held.elements)]

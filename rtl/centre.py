@@ -16,11 +16,6 @@ from rtl.streams import delay, flow
 TAG: ShapeLike = data.StructLayout({"last": 1})
 
 
-def mean_row(config: Config) -> data.ArrayLayout:
-    """The mean of a head's rows."""
-    return data.ArrayLayout(signed(config.input_bits), config.head_dim)
-
-
 def centred_row(config: Config) -> data.StructLayout:
     """One row, centred and rotated."""
     return data.StructLayout({"vector": data.ArrayLayout(signed(config.rotated_bits), config.head_dim), "last": 1})
@@ -41,7 +36,7 @@ class Centre(wiring.Component):
             {
                 "i": In(stream.Signature(layouts.row(config))),
                 "exponent": In(FORMATS[config.float_format].exponent_bits),
-                "mean": In(mean_row(config)),
+                "mean": In(layouts.mean(config)),
                 "o": Out(stream.Signature(centred_row(config))),
             }
         )

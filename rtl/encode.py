@@ -13,7 +13,7 @@ from golden.config import Config, signed_bits, unsigned_bits
 from golden.formats import FORMATS, FloatFormat
 from golden.tables import MEAN_FRACTION_BITS
 from rtl import layouts
-from rtl.normalise import leading
+from rtl.rounding import denormalising, leading, rounded
 from rtl.streams import delay, flow
 
 CHANNELS = 4
@@ -163,17 +163,11 @@ class EncodeLane(wiring.Component):
 
         # Cycle 3: subnormal results are shifted down; what falls off lies below the rounding bit.
         exponent = length + power + (form.bias - 1)
-        down = Mux(exponent >= 1, 0, Mux(exponent < 1 - most, most, 1 - exponent))[: most.bit_length()]
-        shifted = delay(m, enable, Cat(Const(0, most), significand) >> down, 1, "shifted")
+        shifted = delay(m, enable, Cat(Const(0, most), significand) >> denormalising(form, exponent), 1, "shifted")
         exponent = delay(m, enable, exponent, 1, "exponent")
         zero = delay(m, enable, length == 0, 1, "zero")
 
-        # A carry moves into the exponent by itself.
-        kept, half, rest = shifted[most + 2 :], shifted[most + 1], shifted[: most + 1].any()
-        above = Mux(exponent >= 1, exponent - 1, 0).as_unsigned()
-        packed = (above << form.fraction_bits) + kept + (half & (rest | kept[0]))
-        infinity = form.exponent_max << form.fraction_bits
-        word = Cat(Mux(packed > infinity, infinity, packed)[: form.bits - 1], negative)
+        word = rounded(form, negative, exponent, shifted, most + 2)
         m.d.comb += self.word.eq(Mux(invalid, form.nan, Mux(zero, 0, word)))
         return m
 

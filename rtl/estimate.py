@@ -12,7 +12,7 @@ from golden.config import Config
 from golden.tables import FACTOR_BITS, log2_table, mass_table
 from rtl.estimate_score import ALWAYS, EstimateScore, pooled_key, pooled_query, power_bits
 from rtl.exp2 import rom
-from rtl.normalise import leading
+from rtl.rounding import leading
 from rtl.streams import delay, flow, saturate
 
 

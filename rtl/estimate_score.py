@@ -14,6 +14,7 @@ from rtl.adders import ADDERS, Term
 from rtl.exp2 import rom
 from rtl.pool import key_form, most_rows, pooled, query_form
 from rtl.streams import delay, saturate
+from rtl.trees import sum_stages
 
 ALWAYS = Const(1)
 """Nothing holds up the pipeline from keys to masses: it ends in memories."""
@@ -42,10 +43,7 @@ def power_bits(config: Config) -> int:
 
 def tree_stages(config: Config) -> int:
     """Registers of the tree that sums a dot product."""
-    left, count = config.head_dim, 0
-    while left > 1:
-        left, count = -(-left // config.tree_fanin), count + 1
-    return count
+    return sum_stages(config.head_dim, config.tree_fanin)
 
 
 class EstimateScore(wiring.Component):

@@ -36,7 +36,7 @@ def measured(config: Config) -> data.StructLayout:
         {
             "key_exponent": FORMATS[config.float_format].exponent_bits,
             "value_exponent": FORMATS[config.float_format].exponent_bits,
-            "value_mean": data.ArrayLayout(signed(config.input_bits), config.head_dim),
+            "value_mean": layouts.mean(config),
             "output_exponent": signed(config.output_exponent_bits),
         }
     )

@@ -15,6 +15,11 @@ def row(config: Config, form: FloatFormat | None = None) -> data.StructLayout:
     return data.StructLayout({"elements": data.ArrayLayout(bits, config.head_dim), "last": 1})
 
 
+def mean(config: Config) -> data.ArrayLayout:
+    """The mean of a head's keys or values."""
+    return data.ArrayLayout(signed(config.input_bits), config.head_dim)
+
+
 def query(config: Config) -> data.StructLayout:
     """One query row as it enters the core; `last` ends the query tile."""
     return data.StructLayout(

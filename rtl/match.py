@@ -13,10 +13,9 @@ from amaranth.lib.wiring import In, Out
 
 from golden.config import Config, unsigned_bits
 from golden.formats import FORMATS
-from rtl.align import mantissa
-from rtl.statistics import largest_exponent, registered_sum, sum_stages
+from rtl.align import mantissa, own_exponent
 from rtl.streams import delay, flow
-from rtl.trees import largest
+from rtl.trees import largest, registered_sum, sum_stages
 
 LIMIT_BITS = 16
 """Fraction bits of the square of the distance below which a row is reused."""
@@ -81,10 +80,10 @@ class Match(wiring.Component):
         held = delay(m, self.i.ready, self.i.payload, 1, "held")
         own = []
         for name in ("row", "reference"):
-            exponent = largest_exponent(m, form, self.i.payload[name], f"{name}_own")
+            exponent = largest(m, f"{name}_own", [own_exponent(form, each) for each in self.i.payload[name]])
             own.append(delay(m, self.i.ready, exponent, 1, f"{name}_exponent"))
 
-        exponent = delay(m, advance, largest(own), 1, "exponent")
+        exponent = delay(m, advance, largest(m, "shared", own), 1, "exponent")
         here, there = (
             self.chosen(m, advance, words, chunk, exponent, side)
             for side, words in enumerate((held.row, held.reference))

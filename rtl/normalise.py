@@ -12,21 +12,8 @@ from golden.tables import RECIPROCAL_INDEX_BITS, reciprocal_tables
 from rtl import layouts
 from rtl.exp2 import rom
 from rtl.library import Named
+from rtl.rounding import denormalising, leading, rounded
 from rtl.streams import delay, flow
-
-
-def leading(m: Module, value: Value, bits: int, name: str) -> tuple[Value, Signal]:
-    """The first `bits` bits of an unsigned value from its leading one on, and the value's bit length."""
-    shifted, length = value, Const(len(value))
-    width = len(value)
-    for k in reversed(range((width - 1).bit_length())):
-        stage = Signal(width, name=f"{name}_shifted_{k}")
-        empty = Signal(name=f"{name}_empty_{k}")
-        m.d.comb += [empty.eq(~shifted[width - (1 << k) :].any()), stage.eq(Mux(empty, shifted << (1 << k), shifted))]
-        shifted, length = stage, length - (empty << k)
-    result = Signal(range(width + 1), name=f"{name}_length")
-    m.d.comb += result.eq(Mux(shifted[-1], length, 0))
-    return (shifted[width - bits :] if width >= bits else Cat(Const(0, bits - width), shifted)), result
 
 
 class NormaliseLane(wiring.Component):
@@ -76,17 +63,12 @@ class NormaliseLane(wiring.Component):
         short = ~product[2 * bits - 1]
         scaled = Mux(short, product << 1, product)[: 2 * bits]
         field = exponent - short
-        down = Mux(field >= 1, 0, Mux(field < 1 - most, most, 1 - field))[: most.bit_length()]
+        down = denormalising(FP16, field)
         field = delay(m, enable, field, 1, "field")
         scaled = delay(m, enable, (Cat(Const(0, most), scaled) >> down), 1, "scaled")
 
-        # Round to nearest, ties to even; a carry moves into the exponent by itself.
         split = 2 * bits + most - FP16.significand_bits
-        kept, half, rest = scaled[split:], scaled[split - 1], scaled[: split - 1].any()
-        above = Mux(field >= 1, field - 1, 0).as_unsigned()
-        packed = (above << FP16.fraction_bits) + kept + (half & (rest | kept[0]))
-        infinity = FP16.exponent_max << FP16.fraction_bits
-        element = Cat(Mux(packed > infinity, infinity, packed)[: FP16.bits - 1], negative)
+        element = rounded(FP16, negative, field, scaled, split)
         m.d.comb += self.element.eq(Mux(invalid, FP16.nan, Mux(zero, 0, element)))
         return m
 

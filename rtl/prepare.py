@@ -31,7 +31,7 @@ class Side(wiring.Component):
     """Keys or values: a first pass over a head's rows finds their statistics, a second one centres and rotates them.
 
     i: every head's rows, twice; o: its centred rows; `found`: its statistics, which are taken when the second pass may
-    begin, and must be held in `known` until the last centred row has come.
+    begin. They stay in `known` until the next head's are taken.
     """
 
     def __init__(self, config: Config) -> None:
@@ -42,7 +42,7 @@ class Side(wiring.Component):
                 "i": In(stream.Signature(layouts.row(config))),
                 "o": Out(stream.Signature(centred_row(config))),
                 "found": Out(stream.Signature(known)),
-                "known": In(known),
+                "known": Out(known),
             }
         )
 
@@ -59,6 +59,8 @@ class Side(wiring.Component):
             centre.exponent.eq(self.known.exponent),
             Value.cast(centre.mean).eq(Value.cast(self.known.mean)),
         ]
+        with m.If(self.found.valid & self.found.ready):
+            m.d.sync += Value.cast(self.known).eq(Value.cast(self.found.payload))
         last = self.i.valid & self.i.ready & self.i.payload.last
         with m.FSM():
             with m.State("measure"):
@@ -116,14 +118,9 @@ class Prepare(wiring.Component):
             m.d.sync += ended.eq(1)
         with m.If(begin):
             m.d.sync += [ended.eq(0), Value.cast(current).eq(Value.cast(self.head.payload))]
-        for side in (keys, values):
-            known = Signal.like(side.known, name="key_known" if side is keys else "value_known")
-            m.d.comb += Value.cast(side.known).eq(Value.cast(known))
-            with m.If(begin):
-                m.d.sync += Value.cast(known).eq(Value.cast(side.found.payload))
 
         key_codes, value_codes = self.key_codes(m, current, keys), self.value_codes(m, values, begin)
-        self.join(m, current, keys, key_codes, values, value_codes)
+        self.join(m, keys, key_codes, values, value_codes)
         return m
 
     def key_codes(self, m: Module, current: data.View, keys: Side) -> tuple[Quantise, fifo.SyncFIFO, Signal]:
@@ -174,14 +171,13 @@ class Prepare(wiring.Component):
         top = Signal.like(quantise.o.payload.exponent)
         reach = (values.known.reach >> config.rotation_shift) + 1
         most = Mux(reach > config.rotated_max, config.rotated_max, reach)
-        sent = data.View(centred_row(config), quantise.i.payload.as_value())
         with m.If(bound):
-            m.d.comb += [quantise.i.valid.eq(1), sent.vector[0].eq(most)]
+            m.d.comb += [quantise.i.valid.eq(1), quantise.i.payload.vector[0].eq(most)]
         with m.Elif(~pending):
             m.d.comb += [
                 quantise.i.valid.eq(values.o.valid),
                 values.o.ready.eq(quantise.i.ready),
-                Value.cast(sent).eq(Value.cast(values.o.payload)),
+                Value.cast(quantise.i.payload).eq(Value.cast(values.o.payload)),
             ]
         # No output exponent is less than its field can hold.
         unit = self.unit_power(values.known.exponent) + config.scale_bits
@@ -196,7 +192,7 @@ class Prepare(wiring.Component):
             m.d.sync += [bound.eq(1), pending.eq(1)]
         return quantise, top, pending
 
-    def join(self, m: Module, current: data.View, keys: Side, key_codes, values: Side, value_codes) -> None:
+    def join(self, m: Module, keys: Side, key_codes, values: Side, value_codes) -> None:
         """Codes and scales of a key and of its value are a token; the top exponent goes into `measured`."""
         config = self.config
         (key, beside, power), (value, top, pending) = key_codes, value_codes

@@ -65,7 +65,7 @@ class RotateRows(wiring.Component):
 
         held = cut.o.payload
         elements, exponent = held.slice.vector, Signal(form.exponent_bits)
-        found = largest([own_exponent(form, element) for element in elements])
+        found = largest(m, "own", [own_exponent(form, element) for element in elements])
         with m.If(cut.o.valid & ~held.turn):
             m.d.sync += exponent.eq(Mux((held.index == 0) | (found > exponent), found, exponent))
         m.d.comb += [

@@ -19,7 +19,7 @@ from golden.tables import CODE_FRACTION_BITS, FACTOR_BITS, INVERSE_BITS, ONE
 from rtl.centre import centred_row
 from rtl.exp2 import rom
 from rtl.library import Named
-from rtl.normalise import leading
+from rtl.rounding import leading
 from rtl.streams import delay, flow
 from rtl.trees import largest
 
@@ -200,7 +200,7 @@ class Quantise(wiring.Component):
             delay(m, enable, abs(element)[: config.rotated_bits], 1, f"magnitude_{n}")
             for n, element in enumerate(elements)
         ]
-        peak = delay(m, enable, largest(magnitudes), 1, "peak")
+        peak = delay(m, enable, largest(m, "largest", magnitudes), 1, "peak")
         start = delay(m, enable, first, 2, "start")
         most = Signal(config.rotated_bits, reset_less=True)
         with m.If(enable):

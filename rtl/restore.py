@@ -15,11 +15,6 @@ from rtl.prepare_query import RotateRows, shared
 from rtl.streams import delay, flow
 
 
-def mean_layout(config: Config) -> data.ArrayLayout:
-    """The mean of a head's values."""
-    return data.ArrayLayout(signed(config.input_bits), config.head_dim)
-
-
 class AddMean(wiring.Component):
     """i: slices of rotated rows, `cut`; o: `part` of their sums with the mean, `sum_bits` each. Latency 3.
 
@@ -37,7 +32,7 @@ class AddMean(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(cut(config, channels, signed(self.row_bits), shared(FP16)))),
-                "mean": In(mean_layout(config)),
+                "mean": In(layouts.mean(config)),
                 "mean_exponent": In(FORMATS[config.float_format].exponent_bits),
                 "o": Out(stream.Signature(part(channels, signed(self.sum_bits), scaled(config)))),
             }
@@ -97,7 +92,7 @@ class Restore(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(layout)),
-                "mean": In(mean_layout(config)),
+                "mean": In(layouts.mean(config)),
                 "mean_exponent": In(FORMATS[config.float_format].exponent_bits),
                 "o": Out(stream.Signature(layout)),
             }

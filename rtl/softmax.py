@@ -78,7 +78,7 @@ class Softmax(wiring.Component):
         least = -(1 << (config.score_bits - 1))
 
         scores = [Mux(self.i.payload.active[n], self.i.payload.score[n], least) for n in range(config.lanes)]
-        group_max = delay(m, advance, largest(scores), 1, "group_max")
+        group_max = delay(m, advance, largest(m, "largest", scores), 1, "group_max")
         present = Signal()
         with m.If(advance):
             m.d.sync += present.eq(self.i.valid)

@@ -7,7 +7,7 @@ matter; then the means of its cells meet those of all key cells in these frames,
 from __future__ import annotations
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.config import Config, Tier
@@ -17,6 +17,7 @@ from rtl.estimate import Estimate
 from rtl.frames import Frames
 from rtl.head import head, measured, pooled
 from rtl.query_pools import QueryPools
+from rtl.streams import queue
 from rtl.tier_buffer import judged
 
 POOLED = ("mantissa", "exponent", "size")
@@ -84,8 +85,10 @@ class Speculate(wiring.Component):
         """A tile's mean meets key tiles, then frames are judged; its cells meet key cells, then pieces are judged."""
         config = self.config
         m.submodules.frames = frames = Frames(config)
-        cells = self.waiting_cells(m, queries)
-        tile, cell, key, rank = queries.tiles, data.View(pooled(config), cells.r_data), self.pooled, estimate.o
+        # The cells of a query tile wait until its frames are judged.
+        cells = stream.Signature(pooled(config)).create(path=("waiting",))
+        queue(m, "cells", queries.cells, cells, config.query_rows // config.cell)
+        tile, cell, key, rank = queries.tiles, cells.payload, self.pooled, estimate.o
         passed, ranked = key.valid & key.ready, rank.valid & rank.ready
         tokens, pieces = Signal(config.place_bits), Signal(config.place_bits)  # that have passed; that were judged
         last_tile = Signal()
@@ -122,7 +125,7 @@ class Speculate(wiring.Component):
                 with m.If(ranked & rank.payload.last):
                     m.next = "cells"
             with m.State("cells"):
-                m.d.comb += [estimate.query.valid.eq(cells.r_rdy), cells.r_en.eq(estimate.query.ready)]
+                m.d.comb += [estimate.query.valid.eq(cells.valid), cells.ready.eq(estimate.query.ready)]
                 self.ask(m, estimate, cell, cell.part_end)
                 with m.If(estimate.query.valid & estimate.query.ready & cell.part_end):
                     m.next = "key cells"
@@ -154,18 +157,6 @@ class Speculate(wiring.Component):
             self.judged.payload.tokens.eq(tokens),
             self.judged.payload.last.eq(rank.payload.last),
         ]
-
-    def waiting_cells(self, m: Module, queries: QueryPools) -> fifo.SyncFIFO:
-        """The cells of a query tile wait here until its frames are judged."""
-        cell = queries.cells.payload
-        depth = self.config.query_rows // self.config.cell
-        m.submodules.cells = cells = fifo.SyncFIFO(width=len(Value.cast(cell)), depth=depth)
-        m.d.comb += [
-            cells.w_data.eq(Value.cast(cell)),
-            cells.w_en.eq(queries.cells.valid),
-            queries.cells.ready.eq(cells.w_rdy),
-        ]
-        return cells
 
     def ask(self, m: Module, estimate: Estimate, means: data.View, last: Value) -> None:
         """Pooled queries to the estimate."""

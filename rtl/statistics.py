@@ -7,19 +7,16 @@ rows --> [held] --> (shift, round) --> [elements] --> [totals] --> (x reciprocal
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
-
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, ValueLike, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import Config, unsigned_bits
-from golden.formats import FORMATS, FloatFormat
+from golden.formats import FORMATS
 from rtl import layouts
 from rtl.align import mantissa, own_exponent
 from rtl.streams import delay
-from rtl.trees import balanced_sum, tree
+from rtl.trees import largest, registered_sum, sum_stages
 
 RECIPROCAL_BITS = 16
 """Significant bits, less one, of the reciprocal of the number of rows."""
@@ -37,45 +34,10 @@ def head_statistics(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "exponent": FORMATS[config.float_format].exponent_bits,
-            "mean": data.ArrayLayout(signed(config.input_bits), config.head_dim),
+            "mean": layouts.mean(config),
             "reach": config.reach_bits,
         }
     )
-
-
-def largest_exponent(m: Module, form: FloatFormat, elements: Iterable[Value], name: str) -> Value:
-    """The largest exponent of some elements.
-
-    All that is compared has a name: Amaranth writes an expression out wherever it is used, in a tree of Mux at every
-    level anew.
-    """
-
-    def named(value: Value) -> Value:
-        signal = Signal(form.exponent_bits, name=f"{name}_{next(count)}")
-        m.d.comb += signal.eq(value)
-        return signal
-
-    count = itertools.count()
-    own = [named(own_exponent(form, element)) for element in elements]
-    return tree(lambda a, b: named(Mux(a > b, a, b)), own)
-
-
-def sum_stages(addends: int, fanin: int) -> int:
-    """Registers of `registered_sum`."""
-    stages = 0
-    while addends > 1:
-        addends, stages = -(-addends // fanin), stages + 1
-    return stages
-
-
-def registered_sum(m: Module, enable: ValueLike, values: Sequence[Value], fanin: int, name: str) -> Value:
-    """The exact sum of values, after `sum_stages` cycles of `enable`: a register behind every `fanin` addends."""
-    level = 0
-    while len(values) > 1:
-        sums = [balanced_sum(values[n : n + fanin]) for n in range(0, len(values), fanin)]
-        values = [delay(m, enable, each, 1, f"{name}_{level}_{n}") for n, each in enumerate(sums)]
-        level += 1
-    return values[0]
 
 
 class Statistics(wiring.Component):
@@ -164,7 +126,7 @@ class Statistics(wiring.Component):
         """
         config, form = self.config, self.form
         taking, waiting, running = self.i.ready, Signal(), Signal(form.exponent_bits)
-        exponent = largest_exponent(m, form, self.i.payload.elements, "own")
+        exponent = largest(m, "own", [own_exponent(form, element) for element in self.i.payload.elements])
         exponent = delay(m, taking, exponent, 1, "exponent")
         held = delay(m, taking, self.i.payload, 1, "held")
         # Shifted by total_bits nothing is left: what lies farther below is skipped.

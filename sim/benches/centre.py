@@ -14,7 +14,7 @@ from golden.formats import FORMATS
 from golden.prepare import centred
 from golden.rotate import rotate, rotate_centred
 from rtl import layouts
-from rtl.centre import Centre, centred_row, mean_row
+from rtl.centre import Centre, centred_row
 from sim import job
 from sim.pack import pack
 from sim.scoreboard import Scoreboard
@@ -91,7 +91,7 @@ async def rows_of_heads(dut: Any, stalls: float) -> None:
             mean = np.where(rotate(config, np.eye(config.head_dim, dtype=np.int64))[-1] > 0, -most, most)
             aligned = align_to(FORMATS[config.float_format], words, config.input_bits, np.full(len(words), exponent))
             vectors = rotate_centred(config, aligned.mantissa - mean)
-        held.set(exponent, pack(mean_row(config), mean.tolist()))
+        held.set(exponent, pack(layouts.mean(config), mean.tolist()))
         lasts = [n == len(words) - 1 for n in range(len(words))]
         source.words.extend(
             pack(layouts.row(config), {"elements": row, "last": last})

@@ -14,7 +14,7 @@ from golden.restore import restore_rows
 from golden.statistics import Statistics
 from golden.tables import MEAN_FRACTION_BITS
 from rtl import layouts
-from rtl.restore import AddMean, Restore, mean_layout
+from rtl.restore import AddMean, Restore
 from sim import job
 from sim.benches.centre import Held
 from sim.benches.prepare_query import ROW_KINDS, raw_row
@@ -69,7 +69,7 @@ async def restored(dut: Any, stalls: float) -> None:
     for n in range(MEANS):
         near = int(rng.integers(1, FP16.exponent_max))
         statistics, rows = means(config, rng, n, near), output_rows(config, rng, near)
-        held.set(pack(mean_layout(config), statistics.mean.tolist()), statistics.exponent)
+        held.set(pack(layouts.mean(config), statistics.mean.tolist()), statistics.exponent)
         last = rng.integers(0, 2, ROWS).tolist()
         for words_of, table in ((source.words, rows), (board.expected, restore_rows(config, rows, statistics))):
             words_of.extend(

@@ -132,8 +132,8 @@ MUTANTS = (
     ),
     Mutant("rows-leave-early", "accumulate", " & entering.visit.final", "", "accumulate"),
     # Normalisation
-    Mutant("ties-round-up", "normalise", "(half & (rest | kept[0]))", "half", "normalise"),
-    Mutant("beyond-infinity", "normalise", "Mux(packed > infinity, infinity, packed)", "packed", "normalise"),
+    Mutant("ties-round-up", "rounding", "(half & (rest | kept[0]))", "half", "normalise"),
+    Mutant("beyond-infinity", "rounding", "Mux(packed > infinity, infinity, packed)", "packed", "normalise"),
     # Buffers, arbiter and sequencer
     Mutant(
         "digit-planes-swapped",
@@ -163,7 +163,7 @@ MUTANTS = (
     Mutant("division-stops-short", "statistics", "remainder >= rows", "remainder > rows", "statistics"),
     Mutant("half-a-rotation", "rotate", "[even - odd for even", "[odd - even for even", "rotate"),
     Mutant("inexact-scale-not-raised", "quantise", "rounded = top + inexact", "rounded = top + 0", "quantise"),
-    Mutant("ties-go-up", "encode", "half & (rest | kept[0])", "half", "encode"),
+    Mutant("ties-go-up", "rounding", "half & (rest | kept[0])", "half", "encode"),
     Mutant("coarse-row-shifted", "restore", "Mux(mean_finer, row_power, mean_power)", "row_power", "restore"),
     # Speculation, matching and grouping
     Mutant("sum-not-shifted", "pool", "total.eq(total >> 1)", "total.eq(total)", "pool"),
