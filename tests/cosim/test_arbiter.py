@@ -12,8 +12,8 @@ from scripts.bench_arbiter import MEMORYLESS, QUEUES, WIDE, bench_arbiter, memor
 from sim.simulate import simulate
 
 TINY = preset("tiny")
-THREE = dataclasses.replace(TINY, lanes=3, query_rows=3, tile=15)
-FIVE = dataclasses.replace(TINY, lanes=5, query_rows=5, tile=15)
+THREE = dataclasses.replace(TINY, lanes=3, query_rows=3, tile=15, piece=3, cell=3)
+FIVE = dataclasses.replace(TINY, lanes=5, query_rows=5, tile=15, piece=5, cell=5)
 SHAPES: dict[str, Config] = {
     "1-bank": dataclasses.replace(TINY, banks=1),
     "2-queues": dataclasses.replace(TINY, request_window=2),
