@@ -98,7 +98,7 @@ class Parameters:
     """Relative L2 distance below which a query row takes the result of its reference row; 0 computes all rows."""
     match_bits: int = limited(10, 6, 16)
     """Bits of the rows that matching compares, sign included."""
-    group_window: int = limited(4, 1, 64)
+    group_window: int = limited(2, 1, 64)
     """Query tiles of a frame that grouping may join, where reuse left few rows in them."""
     cores: int = limited(4, 1, 1024)
     """Cores that take query tiles from one work queue."""

@@ -78,7 +78,8 @@ def test_tiles_are_joined_by_hand() -> None:
     computed = np.zeros(64, bool)
     for tile, count in enumerate(left):
         computed[tiles.order[8 * tile : 8 * tile + count]] = True
-    assert np.diff(compact(CONFIG, tiles, computed).start).tolist() == [7, 2, 8, 8]
+    wide = dataclasses.replace(CONFIG, group_window=4)
+    assert np.diff(compact(wide, tiles, computed).start).tolist() == [7, 2, 8, 8]
     narrow = dataclasses.replace(CONFIG, group_window=2)
     assert np.diff(compact(narrow, tiles, computed).start).tolist() == [3, 6, 8, 8]
     assert compact(narrow, tiles, computed).frame.tolist() == [0, 0, 1, 1]
