@@ -183,6 +183,17 @@ class Config(Parameters):
         """Bits of the number of a frame: 0 for text, else counted from 1."""
         return unsigned_bits(self.max_frames)
 
+    @property
+    def head_number_bits(self) -> int:
+        """Bits of the number of a head, counted round: each core may hold three, a few more are being prepared."""
+        return unsigned_bits(3 * self.cores + 4)
+
+    @property
+    def query_cells(self) -> int:
+        """Most cells of a query tile: those of all tiles that are joined, where rows are reused."""
+        joined = self.group_window if self.reuse_distance else 1
+        return min(self.query_rows, joined * self.query_rows // self.cell)
+
     # -- speculation --
     @property
     def estimate_integer_bits(self) -> int:

@@ -63,13 +63,11 @@ class HeadCycles:
 
 
 def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
-    """Cycles of planned heads, one after the other, if no stream is late; all rows are computed."""
+    """Cycles of planned heads, one after the other, if no stream is late; what they lose is that of the last core."""
     channels = config.head_dim // config.output_lanes
     row = max(2 * channels, channels + max(1, config.rotation_stages))  # cycles of a query row, and of an output row
-    begun = pooled = judged = asked = computed = 0
-    first = attend = 0
-    done: list[int] = [0] * TILES  # the last query tiles' last passes
-    drain = 0
+    cores = [_Core() for _ in range(config.cores)]
+    begun = pooled = asked = first = turn = 0
     for made in plans:
         tokens = len(made.head.k)
         found = begun + tokens + config.head_dim + STATISTICS
@@ -83,16 +81,36 @@ def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
         asked = max(asked, start + quantise)
         passes, estimates = _work(config, made), _speculation(config, made)
         for tile, rows in enumerate(np.diff(made.rows.start).tolist()):
-            asked = max(asked, done[-TILES]) + rows * row
-            ready = max(judged, asked, done[-TILES], pooled if tile == 0 else 0)
-            judged = ready + estimates[tile]
+            # The next core in turn that has taken the rows of its last tile, or else the first that will have.
+            order = [(turn + n) % config.cores for n in range(config.cores)]
+            turn = min(order, key=lambda n: max(asked, cores[n].asked))
+            core, turn = cores[turn], (turn + 1) % config.cores
+            # The first row is prepared while it waits.
+            core.asked = asked = max(max(asked, core.asked) + rows * row, core.done[-TILES] + (rows - 1) * row)
+            ready = max(core.judged, asked, core.done[-TILES], pooled if tile == 0 else 0)
+            core.judged = ready + estimates[tile]
             lead = min(tokens, config.tile) + config.tile // config.lanes + GROUP
-            computed = max(computed, judged + lead) + passes[tile]
-            attend += passes[tile]
-            done.append(computed)
+            core.computed = max(core.computed, core.judged + lead) + passes[tile]
+            core.attend += passes[tile]
+            core.done.append(core.computed)
             visit = -(-passes[tile] // (rows * len(made.prepared.key_tiles.frame)))
-            drain = CORE + rows * max(0, row - visit) + row
-    return HeadCycles(first, computed - first - attend, attend, drain)
+            core.drain = CORE + rows * max(0, row - visit) + row
+    last = max(cores, key=lambda core: core.computed + core.drain)
+    return HeadCycles(first, last.computed - first - last.attend, last.attend, last.drain)
+
+
+@dataclasses.dataclass
+class _Core:
+    """Where a core stands: cycles as above, of its last query tile."""
+
+    asked: int = 0
+    judged: int = 0
+    computed: int = 0
+    attend: int = 0
+    """All its passes"""
+    drain: int = 0
+    done: list[int] = dataclasses.field(default_factory=lambda: [0] * TILES)
+    """The last passes of its query tiles"""
 
 
 def _work(config: Config, made: Plan) -> list[int]:

@@ -100,7 +100,7 @@ class Parameters:
     """Bits of the rows that matching compares, sign included."""
     group_window: int = limited(2, 1, 64)
     """Query tiles of a frame that grouping may join, where reuse left few rows in them."""
-    cores: int = limited(4, 1, 1024)
+    cores: int = limited(1, 1, 64)
     """Cores that take query tiles from one work queue."""
 
     def __post_init__(self) -> None:

@@ -35,6 +35,8 @@ from rtl.speculate import Speculate
 from rtl.statistics import Statistics
 from rtl.tier_buffer import TierBuffer
 from rtl.token_buffer import KeyBuffer, ValueBuffer
+from rtl.work_queue import WorkQueue
+from rtl.worker import Worker
 
 COMPONENTS: dict[str, Callable[[Config], Component]] = {
     "match": Match,
@@ -66,5 +68,7 @@ COMPONENTS: dict[str, Callable[[Config], Component]] = {
     "prepare": Prepare,
     "speculate": Speculate,
     "tier_buffer": TierBuffer,
+    "work_queue": WorkQueue,
+    "worker": Worker,
     "simpicker": Simpicker,
 }

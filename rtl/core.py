@@ -44,8 +44,8 @@ class Core(wiring.Component):
     output : `layouts.output`, one row for every query row, in order.
 
     Each stream may run ahead of the others as far as its buffers reach. Every pass of every row takes one cycle of
-    both multipliers; loading hides behind computing. `counters` tell how well it does, and what was done: see
-    rtl.counters; `clear` sets them to zero.
+    both multipliers; loading hides behind computing. When `released` is high, there is room for another query tile.
+    `counters` tell how well it does, and what was done: see rtl.counters; `clear` sets them to zero.
     """
 
     def __init__(self, config: Config) -> None:
@@ -56,6 +56,7 @@ class Core(wiring.Component):
                 "token": In(stream.Signature(layouts.token(config))),
                 "group": In(stream.Signature(layouts.group(config))),
                 "output": Out(stream.Signature(layouts.output(config))),
+                "released": Out(1),
                 "counters": Out(counters(config)),
                 "clear": In(1),
             }
@@ -105,7 +106,11 @@ class Core(wiring.Component):
         self.feed_values(m, value_buffer, value_multiplier)
         self.load_tokens(m, key_buffer, value_buffer, sequencer)
         performance = part("performance", Counters(config, key_buffer.latency))
-        m.d.comb += [self.counters.eq(performance.counters), performance.clear.eq(self.clear)]
+        m.d.comb += [
+            self.counters.eq(performance.counters),
+            performance.clear.eq(self.clear),
+            self.released.eq(query_buffer.released),
+        ]
         self.watch(m, performance.watched, sequencer, key_buffer, key_multiplier)
         return m
 

@@ -22,8 +22,8 @@ def ranked(config: Config) -> data.StructLayout:
 
 
 def depth(config: Config) -> int:
-    """Largest scores that are stored: of every piece, one for each pooled query of a tile of whole cells."""
-    return -(-config.max_tokens // config.piece) * (config.query_rows // config.cell)
+    """Largest scores that are stored: of every piece, one for each pooled query."""
+    return -(-config.max_tokens // config.piece) * config.query_cells
 
 
 def latency(config: Config) -> int:

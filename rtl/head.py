@@ -42,6 +42,30 @@ def measured(config: Config) -> data.StructLayout:
     )
 
 
+def job(config: Config) -> data.StructLayout:
+    """A query tile for a core: what is to be known of its head, and which of its rows come."""
+    return data.StructLayout(
+        {
+            "head": head(config),
+            "measured": measured(config),
+            "number": config.head_number_bits,  # of the head, counted round
+            "first": config.place_bits,  # rows of the head in earlier query tiles
+        }
+    )
+
+
+def result(config: Config) -> data.StructLayout:
+    """One row of the output, in FP16; `last` ends its query tile."""
+    return data.StructLayout(
+        {
+            "elements": layouts.output(config),
+            "number": config.head_number_bits,  # of its head
+            "row": config.place_bits,  # computed rows of the head before it
+            "last": 1,
+        }
+    )
+
+
 def prepared(config: Config) -> data.StructLayout:
     """One prepared token; `last` ends its tile, `head_last` the head."""
     return data.StructLayout({"token": layouts.token(config), "head_last": 1})

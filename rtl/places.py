@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import Config
+from golden.formats import FORMATS
 from rtl.head import shape
 
 
@@ -22,6 +23,12 @@ def place(config: Config) -> data.StructLayout:
             "last": 1,  # of the head
         }
     )
+
+
+def placed(config: Config) -> data.StructLayout:
+    """A query row, and where it stands in its query tile."""
+    words = data.ArrayLayout(FORMATS[config.float_format].bits, config.head_dim)
+    return data.StructLayout({"elements": words, "place": place(config)})
 
 
 class Places(wiring.Component):

@@ -16,7 +16,7 @@ class QueryBuffer(wiring.Component):
     sequencer; `o`, operands of the KeyMultiplier, one for every row visit.
 
     Writing takes one row per cycle while a slot is free. A row comes out one cycle after the beat that starts its
-    visit; all other beats are only taken. The slot is free again with the tile's last visit.
+    visit; all other beats are only taken. The slot is free again with the tile's last visit, when `released` is high.
     """
 
     latency = 1
@@ -29,6 +29,7 @@ class QueryBuffer(wiring.Component):
                 "tile": Out(stream.Signature(slot_of(layouts.QUERY_SLOTS, config.row_bits))),
                 "beats": In(stream.Signature(layouts.beat(config))),
                 "o": Out(stream.Signature(layouts.key_operand(config))),
+                "released": Out(1),
             }
         )
 
@@ -64,6 +65,7 @@ class QueryBuffer(wiring.Component):
             read.en.eq(advance),
             read.addr.eq(Cat(beat.visit.row, beat.query_slot)),
             Value.cast(self.o.payload).eq(read.data),
-            slots.release.eq(self.beats.valid & self.beats.ready & starts & beat.query_end),
+            slots.release.eq(self.released),
+            self.released.eq(self.beats.valid & self.beats.ready & starts & beat.query_end),
         ]
         return m

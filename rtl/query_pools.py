@@ -10,14 +10,14 @@ from golden.config import Config
 from golden.formats import FORMATS
 from rtl import layouts
 from rtl.align import Align
-from rtl.head import pooled, shape
-from rtl.places import Places, place
+from rtl.head import pooled
+from rtl.places import place, placed
 from rtl.pool import Pool
 from rtl.streams import Fork, tagged
 
 
 class QueryPools(wiring.Component):
-    """i: the rotated rows of a head; rows: the same for the core, cut into tiles; cells, tiles: their means.
+    """i: rotated rows with their places; rows: the same for the core; cells, tiles: their means.
 
     A row that is not finite counts as zeros. One row per cycle, but for those that raise a sum's exponent: see Pool.
     """
@@ -26,8 +26,7 @@ class QueryPools(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "i": In(stream.Signature(layouts.row(config))),
-                "tokens": In(shape(config)),
+                "i": In(stream.Signature(placed(config))),
                 "output_exponent": In(layouts.query(config)["output_exponent"].shape),
                 "rows": Out(stream.Signature(layouts.query(config))),
                 "cells": Out(stream.Signature(pooled(config))),
@@ -38,20 +37,15 @@ class QueryPools(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self.config
-        m.submodules.places = places = Places(config, config.query_rows)
-        placed = data.StructLayout({"row": layouts.query(config), "place": place(config)})
-        m.submodules.fork = fork = Fork(placed, 2)
-        entering = fork.i.payload
+        m.submodules.fork = fork = Fork(data.StructLayout({"row": layouts.query(config), "place": place(config)}), 2)
+        entering, given = fork.i.payload, self.i.payload
         m.d.comb += [
-            places.step.eq(self.i.valid & self.i.ready),
-            places.last.eq(self.i.payload.last),
-            places.tokens.eq(self.tokens),
             fork.i.valid.eq(self.i.valid),
             self.i.ready.eq(fork.i.ready),
-            Value.cast(entering.row.elements).eq(Value.cast(self.i.payload.elements)),
+            Value.cast(entering.row.elements).eq(Value.cast(given.elements)),
             entering.row.output_exponent.eq(self.output_exponent),
-            entering.row.last.eq(places.here.tile_end),
-            entering.place.eq(places.here),
+            entering.row.last.eq(given.place.tile_end),
+            Value.cast(entering.place).eq(Value.cast(given.place)),
         ]
         m.d.comb += [
             self.rows.valid.eq(fork.o[0].valid),

@@ -15,7 +15,8 @@ from golden.formats import FORMATS
 from rtl import layouts
 from rtl.estimate import Estimate
 from rtl.frames import Frames
-from rtl.head import head, measured, pooled
+from rtl.head import head, job, pooled
+from rtl.places import placed
 from rtl.query_pools import QueryPools
 from rtl.streams import queue
 from rtl.tier_buffer import judged
@@ -24,19 +25,24 @@ POOLED = ("mantissa", "exponent", "size")
 """What of pooled rows is estimated with."""
 
 
+def judging(config: Config) -> data.StructLayout:
+    """What of a job is needed to judge its query tile."""
+    return data.StructLayout({"head": head(config), "key_exponent": FORMATS[config.float_format].exponent_bits})
+
+
 class Speculate(wiring.Component):
-    """Streams: `head` and `measured`, a word of each for every head; `query`, its rotated rows; `pooled`, the means of
-    all its key tiles and then of all its key cells, again for every query tile; `rows`, the queries for the core;
-    `judged`, the tiers of all key pieces for every query tile.
+    """Streams: `job`, a word for every query tile; `query`, its rotated rows; `pooled`, the means of all key tiles of
+    its head and then of all its key cells; `rows`, the queries for the core; `judged`, the tiers of all key pieces.
+
+    The rows of the next query tile are taken while one is judged.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__(
             {
-                "head": In(stream.Signature(head(config))),
-                "measured": In(stream.Signature(measured(config))),
-                "query": In(stream.Signature(layouts.row(config))),
+                "job": In(stream.Signature(job(config))),
+                "query": In(stream.Signature(placed(config))),
                 "pooled": In(stream.Signature(pooled(config))),
                 "rows": Out(stream.Signature(layouts.query(config))),
                 "judged": Out(stream.Signature(judged(config))),
@@ -50,48 +56,45 @@ class Speculate(wiring.Component):
         m.submodules.estimate = estimate = Estimate(config)
         connect(m, queries.rows, flipped(self.rows))
 
-        # The head at work. Its successor's rows wait until its last query tile has its tiers.
-        current, found = Signal(head(config)), Signal(measured(config))
-        loaded, ended, finished = Signal(), Signal(), Signal()
-        begin = ~loaded & self.head.valid & self.measured.valid
-        m.d.comb += [self.head.ready.eq(begin), self.measured.ready.eq(begin)]
-        with m.If(begin):
-            m.d.sync += [
-                loaded.eq(1),
-                ended.eq(0),
-                Value.cast(current).eq(Value.cast(self.head.payload)),
-                Value.cast(found).eq(Value.cast(self.measured.payload)),
-            ]
-        with m.Elif(finished):
-            m.d.sync += loaded.eq(0)
-        open_ = loaded & ~ended
-        form = FORMATS[config.float_format]
-        units = 2 * form.bias + config.input_bits - 2 + config.query_bits - 2
+        # The job whose rows come; what judging needs of it waits for the job before.
+        given, open_ = self.job.payload, Signal()
+        asked = stream.Signature(judging(config)).create(path=("asked",))
+        waiting = stream.Signature(judging(config)).create(path=("waiting",))
+        queue(m, "jobs", asked, waiting, 2)
+        taken = self.job.valid & self.job.ready
+        with m.If(taken):
+            m.d.sync += [open_.eq(1), queries.output_exponent.eq(given.measured.output_exponent)]
+        with m.Elif(self.query.valid & self.query.ready & self.query.payload.place.tile_end):
+            m.d.sync += open_.eq(0)
         m.d.comb += [
+            self.job.ready.eq(~open_ & asked.ready),
+            asked.valid.eq(self.job.valid & ~open_),
+            Value.cast(asked.payload.head).eq(Value.cast(given.head)),
+            asked.payload.key_exponent.eq(given.measured.key_exponent),
             queries.i.valid.eq(self.query.valid & open_),
             self.query.ready.eq(queries.i.ready & open_),
             Value.cast(queries.i.payload).eq(Value.cast(self.query.payload)),
-            queries.tokens.eq(current.tokens),
-            queries.output_exponent.eq(found.output_exponent),
-            estimate.factor.eq(current.factor),
-            estimate.power.eq(found.key_exponent + current.factor_exponent - Const(units)),
         ]
-        with m.If(self.query.valid & self.query.ready & self.query.payload.last):
-            m.d.sync += ended.eq(1)
-        self.judge(m, estimate, queries, current, finished)
+        at_work, form = Signal(judging(config)), FORMATS[config.float_format]
+        units = 2 * form.bias + config.input_bits - 2 + config.query_bits - 2
+        m.d.comb += [
+            estimate.factor.eq(at_work.head.factor),
+            estimate.power.eq(at_work.key_exponent + at_work.head.factor_exponent - Const(units)),
+        ]
+        self.judge(m, estimate, queries, waiting, at_work)
         return m
 
-    def judge(self, m: Module, estimate: Estimate, queries: QueryPools, current: data.View, finished: Signal) -> None:
+    def judge(self, m: Module, estimate: Estimate, queries: QueryPools, jobs: stream.Interface, at_work) -> None:
         """A tile's mean meets key tiles, then frames are judged; its cells meet key cells, then pieces are judged."""
         config = self.config
+        current = at_work.head
         m.submodules.frames = frames = Frames(config)
         # The cells of a query tile wait until its frames are judged.
         cells = stream.Signature(pooled(config)).create(path=("waiting",))
-        queue(m, "cells", queries.cells, cells, config.query_rows // config.cell)
+        queue(m, "cells", queries.cells, cells, config.query_cells)
         tile, cell, key, rank = queries.tiles, cells.payload, self.pooled, estimate.o
         passed, ranked = key.valid & key.ready, rank.valid & rank.ready
         tokens, pieces = Signal(config.place_bits), Signal(config.place_bits)  # that have passed; that were judged
-        last_tile = Signal()
         m.d.comb += [
             frames.step.eq(passed),
             frames.frame.eq(key.payload.frame),
@@ -108,7 +111,11 @@ class Speculate(wiring.Component):
                 m.d.comb += [estimate.query.valid.eq(tile.valid), tile.ready.eq(estimate.query.ready)]
                 self.ask(m, estimate, tile.payload, Const(1))
                 with m.If(tile.valid & tile.ready):
-                    m.d.sync += [frames.own.eq(tile.payload.frame), last_tile.eq(tile.payload.last)]
+                    m.d.comb += jobs.ready.eq(1)  # it came before its rows did
+                    m.d.sync += [
+                        frames.own.eq(tile.payload.frame),
+                        Value.cast(at_work).eq(Value.cast(jobs.payload)),
+                    ]
                     m.next = "key tiles"
             with m.State("key tiles"):
                 m.d.comb += [estimate.key.valid.eq(key.valid), key.ready.eq(estimate.key.ready), frames.learn.eq(1)]
@@ -147,7 +154,6 @@ class Speculate(wiring.Component):
                     m.d.sync += pieces.eq(Mux(rank.payload.last, 0, pieces + 1))
                     with m.If(rank.payload.last):
                         m.d.sync += tokens.eq(0)
-                        m.d.comb += finished.eq(last_tile)
                         m.next = "tile"
         # Text is at least LUT8: the pieces that begin before text_tokens.
         top = (pieces * config.piece < current.tokens.text_tokens) | (rank.payload.rank >= current.lut8)

@@ -39,6 +39,8 @@ from scripts.results import folder, write_results
 PARTS = ("default", "reuse", "ablation", "curves")
 REUSE_DISTANCE = 0.24
 """Relative L2 distance of the point with rows reused, where the configuration itself reuses none."""
+CORES = 4
+"""Cores over which the work is spread, unless told otherwise."""
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "error": lambda h: f"{h['rel_l2']:.4f}",
@@ -57,6 +59,7 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
 @click.option("--head", "chosen", type=int, multiple=True, help="Only these heads of every file, counted from 0.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Only these; else all.")
 @click.option("--reuse-distance", default=REUSE_DISTANCE, show_default=True, help="Of the point with rows reused.")
+@click.option("--cores", default=CORES, show_default=True, help="Cores that the work is spread over.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", help="Heads at a time.")
 def evaluate(
     name: str,
@@ -65,12 +68,14 @@ def evaluate(
     chosen: tuple[int, ...],
     parts: tuple[str, ...],
     reuse_distance: float,
+    cores: int,
     jobs: int,
 ) -> None:
     """Evaluate the heads of TRACES (.npz, .safetensors), each file a layer, or of the sample of the repository."""
     if jobs < 1:
         raise ValueError(f"--jobs {jobs}: must be at least 1")
     wanted = parts or PARTS
+    config = dataclasses.replace(config, cores=cores)
     reusing = dataclasses.replace(config, reuse_distance=config.reuse_distance or reuse_distance)
     layers = [choose(path, chosen) for path in traces] or [[fitting(config, head) for head in choose(SAMPLE, chosen)]]
     console.print(describe(name, config))

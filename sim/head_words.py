@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from golden.attention import attention
 from golden.config import Config
+from golden.counters import Counters, expected
 from golden.formats import FORMATS, FP16
+from golden.group import in_columns
 from golden.layer import Plan, plan
 from golden.pool import Pooled, pool
 from golden.prepare import words
 from golden.registers import registers
 from golden.restore import restore_rows
-from golden.tiles import owner
+from golden.schedule import schedule
+from golden.tiles import Tiles, owner
 from rtl import layouts
-from rtl.head import head, measured, pooled, prepared
+from rtl.head import head, job, measured, pooled, prepared
+from rtl.places import placed
 from rtl.tier_buffer import judged
-from sim.core_words import query_words, stored
-from sim.pack import pack
+from sim.core_words import output_words, query_words, stored
+from sim.pack import pack, unpack
 from sim.workload import framed_head, random_head
 
 
@@ -34,18 +38,27 @@ class HeadWords:
     value: list[int]
     query: list[int]
     token: list[int]
-    """What the core is fed of `prepared`"""
-    query_tiles: int
+    """What a core is fed of `prepared`"""
+    row_start: list[int]
+    """First row of every query tile, and the end of the last one"""
     # What golden expects.
     measured: int
     rotated: list[int]
-    """Query rows, before they are cut into the tiles of `rows`"""
+    """Query rows with their places"""
     rows: list[int]
     judged: list[int]
     prepared: list[int]
     tiles: list[int]
     cells: list[int]
     output: list[int]
+    """The elements of the rows"""
+    counts: Counters
+    """What a core's counters show, if it computes all"""
+
+    @property
+    def query_tiles(self) -> int:
+        """How often the keys are needed."""
+        return len(self.row_start) - 1
 
 
 def head_words(config: Config, made: Plan, output: NDArray[np.uint16]) -> HeadWords:
@@ -64,15 +77,16 @@ def head_words(config: Config, made: Plan, output: NDArray[np.uint16]) -> HeadWo
         "value_mean": values.mean.tolist(),
         "output_exponent": operands.output_exponent,
     }
+    executed = schedule(config, rows.start, columns.start, made.tiers, None, columns.piece_start, in_columns)
     return HeadWords(
         head=pack(head(config), given | {"tokens": shape}),
         key=_rows(config, words(config, made.head, "k")[columns.order]),
         value=_rows(config, words(config, made.head, "v")[columns.order]),
         query=_rows(config, words(config, made.head, "q")[rows.order]),
         token=[pack(layouts.token(config), token) for token in tokens],
-        query_tiles=len(rows.frame),
+        row_start=rows.start.tolist(),
         measured=pack(measured(config), known),
-        rotated=_rows(config, operands.query),
+        rotated=_placed(config, operands.query, rows),
         rows=query_words(config, operands, rows.start),
         judged=[
             pack(judged(config), {"tier": tier, "tokens": len(tokens), "last": n == made.tiers.shape[1] - 1})
@@ -85,7 +99,8 @@ def head_words(config: Config, made: Plan, output: NDArray[np.uint16]) -> HeadWo
         ],
         tiles=tiles,
         cells=cells,
-        output=_rows(config, restore_rows(config, output, values)),
+        output=output_words(restore_rows(config, output, values)),
+        counts=expected(config, executed),
     )
 
 
@@ -116,6 +131,27 @@ def _rows(config: Config, elements: NDArray[np.uint16]) -> list[int]:
     last = 1 << (bits * config.head_dim)
     found = [int.from_bytes(np.ascontiguousarray(each, dtype="<u2").tobytes(), "little") for each in elements]
     return [*found[:-1], found[-1] | last]
+
+
+def _placed(config: Config, elements: NDArray[np.uint16], rows: Tiles) -> list[int]:
+    """Query rows with their places, as far as queries need them."""
+    cell_ends, tile_ends = set(rows.cell_start.tolist()), set(rows.start.tolist())
+    tile = owner(np.arange(len(elements) + 1), rows.start)
+    return [
+        pack(
+            placed(config),
+            {
+                "elements": row,
+                "place": {
+                    "cell_end": n + 1 in cell_ends,
+                    "tile_end": n + 1 in tile_ends,
+                    "frame": int(rows.frame[tile[n]]) + 1,
+                    "last": n + 1 == len(elements),
+                },
+            },
+        )
+        for n, row in enumerate(elements.tolist())
+    ]
 
 
 def _tokens(config: Config, made: Plan) -> list[dict]:
@@ -151,3 +187,20 @@ def small_heads(config: Config, seed: int) -> list[HeadWords]:
     heads = [random_head(config, *each, seed=seed + n, scale=1.0 + n) for n, each in enumerate(shapes)]
     heads.append(framed_head(config, (5, 4, 4), 3, seed, 2.0))
     return [head_words(config, made, golden_output(config, made)) for made in plan(config, heads)]
+
+
+def job_words(config: Config, heads: Sequence[HeadWords]) -> list[int]:
+    """The jobs of all query tiles of heads, one after the other."""
+    return [
+        pack(
+            job(config),
+            {
+                "head": unpack(head(config), each.head),
+                "measured": unpack(measured(config), each.measured),
+                "number": number % (1 << config.head_number_bits),
+                "first": first,
+            },
+        )
+        for number, each in enumerate(heads)
+        for first in each.row_start[:-1]
+    ]

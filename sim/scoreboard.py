@@ -14,6 +14,17 @@ class Mismatch(AssertionError):
     """The design under test delivered something else than the golden model."""
 
 
+def difference(layout: ShapeLike, word: int, wanted: int) -> str:
+    """Which fields of a word differ from those of the wanted one, and both values of the first few."""
+    got_fields, wanted_fields = flat(unpack(layout, word)), flat(unpack(layout, wanted))
+    differing = [
+        f"{path or 'value'} = {got_fields[path]}, expected {value}"
+        for path, value in wanted_fields.items()
+        if got_fields[path] != value
+    ]
+    return f"{len(differing)} fields differ: " + "; ".join(differing[:4])
+
+
 class Scoreboard:
     """Compares the words of one stream with the expected ones, exactly.
 
@@ -32,13 +43,7 @@ class Scoreboard:
             raise Mismatch(f"{where}: nothing more was expected, got {word:#x}")
         wanted = self.expected.popleft()
         if word != wanted:
-            got_fields, wanted_fields = flat(unpack(self.layout, word)), flat(unpack(self.layout, wanted))
-            differing = [
-                f"{path or 'value'} = {got_fields[path]}, expected {value}"
-                for path, value in wanted_fields.items()
-                if got_fields[path] != value
-            ]
-            raise Mismatch(f"{where}: {len(differing)} fields differ: " + "; ".join(differing[:4]))
+            raise Mismatch(f"{where}: {difference(self.layout, word, wanted)}")
         self.compared += 1
 
     def finish(self) -> None:

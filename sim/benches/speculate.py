@@ -10,7 +10,7 @@ import cocotb
 from rtl import layouts
 from rtl.tier_buffer import judged
 from sim import job
-from sim.head_words import small_heads
+from sim.head_words import job_words, small_heads
 from sim.streams import check_streams
 
 
@@ -43,8 +43,7 @@ async def speculate(dut: Any, stalls: float) -> dict[str, list[int]]:
     config, _ = job.read()
     given = small_heads(config, cocotb.RANDOM_SEED)
     inputs = {
-        "head": [each.head for each in given],
-        "measured": [each.measured for each in given],
+        "job": job_words(config, given),
         "query": [word for each in given for word in each.rotated],
         "pooled": [word for each in given for word in (each.tiles + each.cells) * each.query_tiles],
     }

@@ -26,7 +26,9 @@ def fed(config: Config, *heads: Head) -> list[HeadWords]:
     return [head_words(config, made, golden_output(config, made)) for made in plan(config, heads)]
 
 
-@pytest.mark.parametrize("component", ["places", "prepare", "speculate", "tier_buffer", "simpicker"])
+@pytest.mark.parametrize(
+    "component", ["places", "prepare", "speculate", "tier_buffer", "worker", "work_queue", "simpicker"]
+)
 def test_bench(component: str) -> None:
     figures = simulate(component, TINY, seed=3)
     assert figures["mismatches"] == 0

@@ -68,7 +68,7 @@ from golden.presets import DEFAULT_PRESET, PRESETS, preset
         ("group_window", 0),
         ("group_window", 65),
         ("cores", 0),
-        ("cores", 1025),
+        ("cores", 65),
     ],
 )
 def test_a_bad_field_is_named_with_its_value_and_what_is_allowed(field: str, value: Any) -> None:

@@ -30,7 +30,9 @@ from golden.tiles import Tiles, make_tiles
 from golden.traces import Head
 
 MakeHead = Callable[..., Head]
-CONFIG = Config(head_dim=16, query_rows=8, tile=16, lanes=4, banks=8, digits=3, piece=4, cell=2, max_tokens=4096)
+CONFIG = Config(
+    head_dim=16, query_rows=8, tile=16, lanes=4, banks=8, digits=3, piece=4, cell=2, cores=4, max_tokens=4096
+)
 TIERS = st.lists(st.sampled_from(list(Tier)), min_size=1, max_size=CONFIG.tile)
 
 

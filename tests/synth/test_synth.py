@@ -89,11 +89,14 @@ CORE_PARTS = (
     "accumulate",
     "normalise",
 )
-COMPLETE_PARTS = ("prepare", "prepare_query", "speculate", "tier_buffer", "group", "core", "restore")
+WORKER_PARTS = ("speculate", "tier_buffer", "group", "core", "restore")
+COMPLETE_PARTS = ("prepare", "prepare_query", "work_queue", "worker")
 
 
 @pytest.mark.parametrize(
-    ("whole", "parts", "most"), [("core", CORE_PARTS, 1.15), ("simpicker", COMPLETE_PARTS, 1.3)], ids=["core", "all"]
+    ("whole", "parts", "most"),
+    [("core", CORE_PARTS, 1.15), ("worker", WORKER_PARTS, 1.3), ("simpicker", COMPLETE_PARTS, 1.2)],
+    ids=["core", "worker", "all"],
 )
 def test_the_whole_is_the_sum_of_its_parts_and_a_little(
     tiny: dict[str, Any], whole: str, parts: tuple[str, ...], most: float
