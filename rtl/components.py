@@ -26,6 +26,7 @@ from rtl.prepare_query import PrepareQuery
 from rtl.quantise import Quantise
 from rtl.query_buffer import QueryBuffer
 from rtl.restore import Restore
+from rtl.reuse import Reuse
 from rtl.rotate import Rotate
 from rtl.score import Score
 from rtl.sequencer import Sequencer
@@ -38,6 +39,7 @@ from rtl.token_buffer import KeyBuffer, ValueBuffer
 
 COMPONENTS: dict[str, Callable[[Config], Component]] = {
     "match": Match,
+    "reuse": Reuse,
     "statistics": Statistics,
     "rotate": lambda config: Rotate(config, config.centred_bits, 1),
     "centre": Centre,

@@ -25,7 +25,7 @@ from sim.simulate import BenchFailed, simulate
 component, table = sys.argv[1:]
 finding = None
 try:
-    simulate(component, dataclasses.replace(preset("tiny"), table=table))
+    simulate(component, dataclasses.replace(preset("tiny"), table=table, reuse_distance=0.3))
 except BenchFailed as failure:
     finding = str(failure)
 print(json.dumps({"rtl": rtl.__file__, "finding": finding}))
@@ -172,6 +172,12 @@ MUTANTS = (
     Mutant("text-forgotten", "speculate", "(pieces * config.piece < current", "(0 > current", "speculate"),
     Mutant("tier-too-long", "tier_buffer", "with m.If(piece_end):", "with m.If(tile_end):", "tier_buffer"),
     Mutant("near-at-the-limit", "match", "(gap << LIMIT_BITS) < bound", "(gap << LIMIT_BITS) <= bound", "match"),
+    Mutant("reused-row-refers", "reuse", "decides & ~near & (here.place.frame != 0)", "decides", "reuse"),
+    Mutant("asks-too-early", "reuse", "under_way + taken < self", "under_way < self", "reuse"),
+    Mutant("heads-overlap", "reuse", "m.d.sync += ended.eq(1)", "m.d.sync += ended.eq(0)", "reuse"),
+    Mutant(
+        "near-to-nothing", "reuse", "near.eq(refers & match.o.payload.near)", "near.eq(match.o.payload.near)", "reuse"
+    ),
     Mutant("lanes-repeat-nobody", "group", "Mux(active[lane], token, spare)", "token", "group"),
     Mutant("unstable-order", "group", "mark & ~marks[:n].any()", "mark & ~marks[n + 1 :].any()", "group"),
 )
