@@ -12,6 +12,7 @@ from rtl.accumulate import Accumulate
 from rtl.align import Align
 from rtl.arbiter import BankArbiter
 from rtl.centre import Centre
+from rtl.compact import Compact
 from rtl.core import Core
 from rtl.encode import Encode
 from rtl.estimate import Estimate
@@ -40,6 +41,7 @@ from rtl.token_buffer import KeyBuffer, ValueBuffer
 COMPONENTS: dict[str, Callable[[Config], Component]] = {
     "match": Match,
     "reuse": Reuse,
+    "compact": Compact,
     "statistics": Statistics,
     "rotate": lambda config: Rotate(config, config.centred_bits, 1),
     "centre": Centre,

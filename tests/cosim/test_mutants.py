@@ -178,6 +178,19 @@ MUTANTS = (
     Mutant(
         "near-to-nothing", "reuse", "near.eq(refers & match.o.payload.near)", "near.eq(match.o.payload.near)", "reuse"
     ),
+    Mutant("cells-not-kept", "compact", "opens.w_data.eq(fresh)", "opens.w_data.eq(0)", "compact"),
+    Mutant("window-forgotten", "compact", "distance.eq(distance + 1)", "distance.eq(distance)", "compact"),
+    Mutant("frames-joined", "compact", "& (where.tile_frame == frame)", "", "compact"),
+    Mutant(
+        "full-tile-not-joined",
+        "compact",
+        "(joined + count <= config.query_rows)",
+        "(joined + count < config.query_rows)",
+        "compact",
+    ),
+    Mutant("end-not-awaited", "compact", "(~final | last | parts.r_rdy)", "1", "compact"),
+    Mutant("end-forgotten", "compact", "((count != 0) | here.last)", "(count != 0)", "compact"),
+    Mutant("frame-of-every-row", "compact", "Mux(begins, row.frame, frame)", "row.frame", "compact"),
     Mutant("lanes-repeat-nobody", "group", "Mux(active[lane], token, spare)", "token", "group"),
     Mutant("unstable-order", "group", "mark & ~marks[:n].any()", "mark & ~marks[n + 1 :].any()", "group"),
 )
