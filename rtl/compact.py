@@ -17,7 +17,7 @@ from rtl.places import place
 from rtl.reuse import decided
 
 PARTS = 2
-"""Parts that wait: the next one, when the last row of a part leaves, and one that ends at that time."""
+"""Parts that wait behind the one that leaves: the next one, and one that ends before it is read."""
 
 
 def placed(config: Config) -> data.StructLayout:
@@ -38,11 +38,12 @@ def part(config: Config) -> data.StructLayout:
 class Compact(wiring.Component):
     """i: every row, with the decision about it; `rows`: the computed ones, in query tiles of their own.
 
-    Tiles that begin in the same frame are joined as long as their computed rows fit into one, group_window at most.
-    `frame` is that of the first computed row of a tile. A row per cycle on both sides, but for heads shorter than a
-    tile, which may wait. A row leaves two cycles after the last row of its original tile was taken, and a tile's last
-    row when the next original tile with computed rows, or the head, has ended; or as soon as the row before it left:
-    `latency` if all rows are computed.
+    Tiles that begin in the same frame are joined as long as their computed rows fit into one, group_window at most. The
+    `frame` of a tile is that of its first computed row.
+
+    A row per cycle on both sides; only heads shorter than a tile may wait for the rows before them. The computed rows
+    of an original tile leave from two cycles after its last row was taken on; the last of them when it is known what
+    follows: another tile with computed rows, or the head, has ended. `latency` if all rows of full tiles are computed.
     """
 
     def __init__(self, config: Config) -> None:
@@ -51,13 +52,13 @@ class Compact(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from a row to the same row, where all rows of full tiles are computed."""
+        """Cycles that a row takes where all rows of full tiles are computed."""
         return self.config.query_rows + 1
 
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self.config
-        # A tile's last row waits until those of the next tile are there; while these enter, the word about it comes.
+        # A tile's last row waits for all of the next tile; and another row comes while the word about that is read.
         depth = config.query_rows + 2
         m.submodules.rows = rows = fifo.SyncFIFOBuffered(width=computed(config).size, depth=depth)
         m.submodules.opens = opens = fifo.SyncFIFO(width=1, depth=depth)
@@ -67,7 +68,7 @@ class Compact(wiring.Component):
         return m
 
     def write(self, m: Module, rows: fifo.SyncFIFOBuffered, opens: fifo.SyncFIFO, parts: fifo.SyncFIFO) -> None:
-        """Computed rows, all but the first of a tile with a bit that says whether a cell opens; and tiles."""
+        """Computed rows, those behind the first of a tile with a bit: whether they open a cell; and parts."""
         config, here, where = self.config, self.i.payload, self.i.payload.place
         taken, row, found = Signal(), data.View(computed(config), rows.w_data), data.View(part(config), parts.w_data)
         # Computed rows of this tile before this row, and with it; and whether there are none before it in its cell.
