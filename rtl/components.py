@@ -12,6 +12,7 @@ from rtl.accumulate import Accumulate
 from rtl.align import Align
 from rtl.arbiter import BankArbiter
 from rtl.centre import Centre
+from rtl.compact import Compact
 from rtl.core import Core
 from rtl.encode import Encode
 from rtl.estimate import Estimate
@@ -26,6 +27,7 @@ from rtl.prepare_query import PrepareQuery
 from rtl.quantise import Quantise
 from rtl.query_buffer import QueryBuffer
 from rtl.restore import Restore
+from rtl.reuse import Reuse
 from rtl.rotate import Rotate
 from rtl.score import Score
 from rtl.sequencer import Sequencer
@@ -40,6 +42,8 @@ from rtl.worker import Worker
 
 COMPONENTS: dict[str, Callable[[Config], Component]] = {
     "match": Match,
+    "reuse": Reuse,
+    "compact": Compact,
     "statistics": Statistics,
     "rotate": lambda config: Rotate(config, config.centred_bits, 1),
     "centre": Centre,

@@ -34,12 +34,23 @@ def placed(config: Config) -> data.StructLayout:
 class Places(wiring.Component):
     """`here` belongs to the row that passes when `step` is high; `last` says that it is the head's last one.
 
-    `size` rows are a tile. Combinational from `last`; the counters move with `step`.
+    So do its `own_frame`, 0 for text, and its `index` in it, from 0; `next_index` is that of the cycle after.
+    `size` rows are a tile. Combinational from `last`, `next_index` from `step`, too; the counters move with `step`.
     """
 
     def __init__(self, config: Config, size: int) -> None:
         self.config, self.size = config, size
-        super().__init__({"step": In(1), "last": In(1), "tokens": In(shape(config)), "here": Out(place(config))})
+        super().__init__(
+            {
+                "step": In(1),
+                "last": In(1),
+                "tokens": In(shape(config)),
+                "here": Out(place(config)),
+                "own_frame": Out(config.frame_bits),
+                "index": Out(config.place_bits),
+                "next_index": Out(config.place_bits),
+            }
+        )
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -53,22 +64,23 @@ class Places(wiring.Component):
             ends[name] = full | self.last
 
         # The frame of this row and of the next one: text first, then every frame_tokens rows another.
-        frame, next_frame = Signal(config.frame_bits), Signal(config.frame_bits)
-        in_frame, begun = Signal(config.place_bits), Signal()
-        text = Signal()
-        m.d.comb += text.eq(Mux(begun, frame == 0, self.tokens.text_tokens != 0))
-        current, part = Signal(config.frame_bits), Signal(config.place_bits)
+        current, index = self.own_frame, self.index
+        coming, next_frame = Signal(config.frame_bits), Signal(config.frame_bits)
+        part, text, begun, restarts = Signal(config.place_bits), Signal(), Signal(), Signal()
         m.d.comb += [
-            current.eq(Mux(text, 0, Mux(begun, frame, 1))),
+            text.eq(Mux(begun, coming == 0, self.tokens.text_tokens != 0)),
+            current.eq(Mux(text, 0, Mux(begun, coming, 1))),
             part.eq(Mux(text, self.tokens.text_tokens, self.tokens.frame_tokens)),
-            next_frame.eq(current + (in_frame == part - 1)),
+            next_frame.eq(current + (index == part - 1)),
+            restarts.eq(self.last | (next_frame != current)),
+            self.next_index.eq(Mux(self.step, Mux(restarts, 0, index + 1), index)),
         ]
+        m.d.sync += index.eq(self.next_index)
         tile_frame, starts = Signal(config.frame_bits), Signal(init=1)
         with m.If(self.step):
             m.d.sync += [
                 begun.eq(~self.last),
-                frame.eq(next_frame),
-                in_frame.eq(Mux(self.last | (next_frame != current), 0, in_frame + 1)),
+                coming.eq(next_frame),
                 starts.eq(ends["tile"]),
             ]
             with m.If(starts):

@@ -32,12 +32,14 @@ async def heads(dut: Any) -> None:
     compared = 0
     for grid, text in SHAPES:
         tiles = make_tiles(config, grid, text, config.tile)
-        tokens = {"text_tokens": text, "frame_tokens": int(np.prod(grid[1:]))}
+        size = int(np.prod(grid[1:]))
+        tokens = {"text_tokens": text, "frame_tokens": size}
         frames = np.append(tiles.frame, TEXT - 1)
         for n in range(len(tiles.order)):
             tile = int(np.searchsorted(tiles.start, n, side="right") - 1)
             last = n == len(tiles.order) - 1
             tile_end = n + 1 == tiles.start[tile + 1]
+            own, index, part = (0, n, text) if n < text else (1 + (n - text) // size, (n - text) % size, size)
             wanted = {
                 "cell_end": n + 1 in tiles.cell_start,
                 "piece_end": n + 1 in tiles.piece_start,
@@ -45,12 +47,17 @@ async def heads(dut: Any) -> None:
                 "frame_end": tile_end and frames[tile + 1] != frames[tile],
                 "frame": frames[tile] + 1,
                 "last": last,
+                "own_frame": own,
+                "index": index,
+                "next_index": 0 if last or index + 1 == part else index + 1,
             }
             for step in (0, 1) if n % 3 == 0 else (1,):
                 await RisingEdge(dut.clk)
                 dut.step.value, dut.last.value, dut.tokens.value = step, last, pack(shape(config), tokens)
             await ReadOnly()
-            got = unpack(place(config), int(dut.here.value))
+            got = unpack(place(config), int(dut.here.value)) | {
+                name: int(getattr(dut, name).value) for name in ("own_frame", "index", "next_index")
+            }
             if got != {name: int(value) for name, value in wanted.items()}:
                 raise Mismatch(f"here: head {grid} + {text}, row {n}: {got}, expected {wanted}")
             compared += len(wanted)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from golden.config import Config
 from rtl.components import COMPONENTS
+from rtl.reuse import Reuse
 from rtl.streams import Fork
 from rtl.table_styles import STYLES
 from sim.mutants import Edit
@@ -148,6 +149,14 @@ PROPERTIES: tuple[Property, ...] = (
     stream_rules("quantise", 24),
     stream_rules("encode", 10),
     stream_rules("match", 14),
+    Property(
+        "reuse_streams",
+        "reuse",
+        lambda: Harness(Reuse(dataclasses.replace(CONFIG, reuse_distance=0.3, match_bits=6))),
+        10,
+        Edit("reuse", "under_way + taken < self.head.payload.frame_tokens", "1"),
+    ),
+    stream_rules("compact", 16, Edit("compact", "(~final | last | parts.r_rdy)", "1"), None),
     stream_rules("pool", 14),
     stream_rules("tier_buffer", 12, Edit("tier_buffer", "sent = self.o.valid & self.o.ready", "sent = self.o.valid")),
     stream_rules("group", 12, Edit("group", "sent & ~last & picked", "~last & picked")),

@@ -25,7 +25,7 @@ from sim.simulate import BenchFailed, simulate
 component, table = sys.argv[1:]
 finding = None
 try:
-    simulate(component, dataclasses.replace(preset("tiny"), table=table))
+    simulate(component, dataclasses.replace(preset("tiny"), table=table, reuse_distance=0.3))
 except BenchFailed as failure:
     finding = str(failure)
 print(json.dumps({"rtl": rtl.__file__, "finding": finding}))
@@ -172,6 +172,25 @@ MUTANTS = (
     Mutant("text-forgotten", "speculate", "(pieces * config.piece < current", "(0 > current", "speculate"),
     Mutant("tier-too-long", "tier_buffer", "with m.If(piece_end):", "with m.If(tile_end):", "tier_buffer"),
     Mutant("near-at-the-limit", "match", "(gap << LIMIT_BITS) < bound", "(gap << LIMIT_BITS) <= bound", "match"),
+    Mutant("reused-row-refers", "reuse", "decides & ~near & (here.place.frame != 0)", "decides", "reuse"),
+    Mutant("asks-too-early", "reuse", "under_way + taken < self", "under_way < self", "reuse"),
+    Mutant("heads-overlap", "reuse", "m.d.sync += ended.eq(1)", "m.d.sync += ended.eq(0)", "reuse"),
+    Mutant(
+        "near-to-nothing", "reuse", "near.eq(refers & match.o.payload.near)", "near.eq(match.o.payload.near)", "reuse"
+    ),
+    Mutant("cells-not-kept", "compact", "opens.w_data.eq(fresh)", "opens.w_data.eq(0)", "compact"),
+    Mutant("window-forgotten", "compact", "distance.eq(distance + 1)", "distance.eq(distance)", "compact"),
+    Mutant("frames-joined", "compact", "& (where.tile_frame == frame)", "", "compact"),
+    Mutant(
+        "full-tile-not-joined",
+        "compact",
+        "(joined + count <= config.query_rows)",
+        "(joined + count < config.query_rows)",
+        "compact",
+    ),
+    Mutant("end-not-awaited", "compact", "(~final | last | parts.r_rdy)", "1", "compact"),
+    Mutant("end-forgotten", "compact", "((count != 0) | here.last)", "(count != 0)", "compact"),
+    Mutant("frame-of-every-row", "compact", "Mux(begins, row.frame, frame)", "row.frame", "compact"),
     Mutant("lanes-repeat-nobody", "group", "Mux(active[lane], token, spare)", "token", "group"),
     Mutant("unstable-order", "group", "mark & ~marks[:n].any()", "mark & ~marks[n + 1 :].any()", "group"),
 )
