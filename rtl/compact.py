@@ -13,16 +13,11 @@ from amaranth.lib.wiring import In, Out
 
 from golden.config import Config
 from rtl import layouts
-from rtl.places import place
+from rtl.places import placed
 from rtl.reuse import decided
 
 PARTS = 2
 """Parts that wait behind the one that leaves: the next one, and one that ends before it is read."""
-
-
-def placed(config: Config) -> data.StructLayout:
-    """A computed row, and where it stands among these; piece_end and frame_end are 0."""
-    return data.StructLayout({"elements": layouts.row(config)["elements"].shape, "place": place(config)})
 
 
 def computed(config: Config) -> data.StructLayout:
@@ -36,7 +31,8 @@ def part(config: Config) -> data.StructLayout:
 
 
 class Compact(wiring.Component):
-    """i: every row, with the decision about it; `rows`: the computed ones, in query tiles of their own.
+    """i: every row, with the decision about it; `rows`: the computed ones, in query tiles of their own. Of their places
+    piece_end and frame_end are 0.
 
     Tiles that begin in the same frame are joined as long as their computed rows fit into one, group_window at most. The
     `frame` of a tile is that of its first computed row.

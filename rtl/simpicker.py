@@ -1,7 +1,7 @@
 """The complete hardware: raw queries, keys and values in, attention out. See golden.layer.
 
 key, value -> prepare -> (memory) -> pooled, token ----------+
-query -> places -> prepare_query -> work_queue -> query, job -> worker (config.cores of them) -> output
+query -> places, or reuse -> compact -> prepare_query -> work_queue -> worker (config.cores of them) -> output
 
 The memory is outside: what is written to `prepared`, `tiles` and `cells` comes back once for every query tile.
 """
@@ -10,22 +10,35 @@ from __future__ import annotations
 
 from amaranth.hdl import Const, Module, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Member, Out, connect, flipped
 
 from golden.config import Config
 from rtl import layouts
-from rtl.counters import counters
+from rtl.compact import Compact
+from rtl.counters import COUNTER_BITS, counters
 from rtl.head import head, pooled, prepared, result, shape
 from rtl.library import Named
+from rtl.match import pair
 from rtl.places import Places, placed
 from rtl.prepare import Prepare
 from rtl.prepare_query import PrepareQuery
+from rtl.reuse import Reuse, request, reused
 from rtl.streams import Fork, queue, tagged
 from rtl.work_queue import WorkQueue
 from rtl.worker import Worker
 
 HEADS = 2
 """Heads that may wait for their turn: one is computed while the next is prepared."""
+
+
+def reuse_ports(config: Config) -> dict[str, Member]:
+    """What is there only where rows are reused."""
+    return {
+        "request": Out(stream.Signature(request(config))),
+        "reference": In(stream.Signature(pair(config)["reference"].shape)),
+        "reused": Out(stream.Signature(reused(config))),
+        "rows_reused": Out(COUNTER_BITS),
+    }
 
 
 class Simpicker(wiring.Component):
@@ -37,6 +50,12 @@ class Simpicker(wiring.Component):
     key, value : `rtl.head.row`, all rows of a head in tile order, twice: first they are measured, then prepared.
     query : `rtl.head.row`, all rows of a head in tile order.
     prepared, tiles, cells : what the memory is to keep of a head: its tokens, and the means of key tiles and cells.
+
+    where config.reuse_distance is not 0:
+
+    request, reference : the rows that query rows are compared with: which of the head's, and these.
+    reused : `rtl.reuse.reused`, a word for every query row: whose result it takes.
+    rows_reused : counts them.
 
     and of every core:
 
@@ -64,6 +83,7 @@ class Simpicker(wiring.Component):
                 "output": Out(stream.Signature(result(config))).array(config.cores),
                 "counters": Out(counters(config)).array(config.cores),
                 "clear": In(1),
+                **(reuse_ports(config) if config.reuse_distance else {}),
             }
         )
 
@@ -96,9 +116,8 @@ class Simpicker(wiring.Component):
         return m
 
     def place_queries(self, m: Module, heads) -> stream.Interface:
-        """Raw query rows with their places: whole tiles."""
+        """Raw query rows with their places: all, in whole tiles, or those that are computed."""
         config = self.config
-        placed_rows = stream.Signature(placed(config)).create(path=("placed",))
         shapes = stream.Signature(shape(config)).create(path=("shapes",))
         entering = stream.Signature(shape(config)).create(path=("entering",))
         m.d.comb += [
@@ -107,19 +126,40 @@ class Simpicker(wiring.Component):
             Value.cast(entering.payload).eq(Value.cast(heads.payload.tokens)),
         ]
         queue(m, "query_heads", entering, shapes, HEADS)
-        m.submodules.places = places = Places(config, config.query_rows)
+        return self.reuse_rows(m, shapes) if config.reuse_distance else self.place_rows(m, shapes)
+
+    def place_rows(self, m: Module, shapes: stream.Interface) -> stream.Interface:
+        """All rows are computed."""
+        m.submodules.places = places = Places(self.config, self.config.query_rows)
+        rows = stream.Signature(placed(self.config)).create(path=("rows",))
         taken, row = self.query.valid & self.query.ready, self.query.payload
         m.d.comb += [
             places.step.eq(taken),
             places.last.eq(row.last),
             places.tokens.eq(shapes.payload),
             shapes.ready.eq(taken & row.last),
-            placed_rows.valid.eq(self.query.valid & shapes.valid),
-            self.query.ready.eq(placed_rows.ready & shapes.valid),
-            Value.cast(placed_rows.payload.elements).eq(Value.cast(row.elements)),
-            Value.cast(placed_rows.payload.place).eq(Value.cast(places.here)),
+            rows.valid.eq(self.query.valid & shapes.valid),
+            self.query.ready.eq(rows.ready & shapes.valid),
+            Value.cast(rows.payload.elements).eq(Value.cast(row.elements)),
+            Value.cast(rows.payload.place).eq(Value.cast(places.here)),
         ]
-        return placed_rows
+        return rows
+
+    def reuse_rows(self, m: Module, shapes: stream.Interface) -> stream.Interface:
+        """Rows near to their reference take its result, the others are put together."""
+        reuse, compact = Reuse(self.config), Compact(self.config)
+        m.submodules.reuse, m.submodules.compact = Named(reuse, "reuse"), Named(compact, "compact")
+        connect(m, shapes, reuse.head)
+        connect(m, flipped(self.query), reuse.i)
+        connect(m, flipped(self.reference), reuse.reference)
+        connect(m, reuse.request, flipped(self.request))
+        connect(m, reuse.reused, flipped(self.reused))
+        connect(m, reuse.o, compact.i)
+        with m.If(self.reused.valid & self.reused.ready & self.reused.payload.reused):
+            m.d.sync += self.rows_reused.eq(self.rows_reused + 1)
+        with m.If(self.clear):
+            m.d.sync += self.rows_reused.eq(0)
+        return compact.rows
 
     def prepare_queries(self, m: Module, rows: stream.Interface) -> stream.Interface:
         """Query rows, rotated; their places go beside them."""

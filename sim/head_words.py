@@ -26,7 +26,8 @@ from rtl.places import placed
 from rtl.tier_buffer import judged
 from sim.core_words import output_words, query_words, stored
 from sim.pack import pack, unpack
-from sim.workload import framed_head, random_head
+from sim.reuse_words import ReuseWords, reuse_words
+from sim.workload import framed_head, moving_head, random_head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,7 @@ class HeadWords:
     cells: list[int]
     output: list[int]
     """The elements of the rows"""
+    reuse: ReuseWords
     counts: Counters
     """What a core's counters show, if it computes all"""
 
@@ -62,9 +64,7 @@ class HeadWords:
 
 
 def head_words(config: Config, made: Plan, output: NDArray[np.uint16]) -> HeadWords:
-    """All words of a planned head; `output` is that of golden.attention. Rows that are reused raise ValueError."""
-    if not made.matching.computed.all():
-        raise ValueError(f"config.reuse_distance = {config.reuse_distance}: must be 0, as hardware computes all rows")
+    """All words of a planned head; `output` is that of golden.attention."""
     columns, rows, operands = made.prepared.key_tiles, made.rows, made.operands
     tokens = _tokens(config, made)
     cells, tiles = _key_pools(config, made)
@@ -82,7 +82,7 @@ def head_words(config: Config, made: Plan, output: NDArray[np.uint16]) -> HeadWo
         head=pack(head(config), given | {"tokens": shape}),
         key=_rows(config, words(config, made.head, "k")[columns.order]),
         value=_rows(config, words(config, made.head, "v")[columns.order]),
-        query=_rows(config, words(config, made.head, "q")[rows.order]),
+        query=_rows(config, words(config, made.head, "q")[made.prepared.query_tiles.order]),
         token=[pack(layouts.token(config), token) for token in tokens],
         row_start=rows.start.tolist(),
         measured=pack(measured(config), known),
@@ -100,6 +100,7 @@ def head_words(config: Config, made: Plan, output: NDArray[np.uint16]) -> HeadWo
         tiles=tiles,
         cells=cells,
         output=output_words(restore_rows(config, output, values)),
+        reuse=reuse_words(config, made.head, made.matching),
         counts=expected(config, executed),
     )
 
@@ -186,6 +187,7 @@ def small_heads(config: Config, seed: int) -> list[HeadWords]:
     shapes: list[tuple[tuple[int, int, int], int]] = [((3, 5, 7), 11), ((1, 1, 1), 0), ((2, 4, 6), 0), ((0, 0, 0), 9)]
     heads = [random_head(config, *each, seed=seed + n, scale=1.0 + n) for n, each in enumerate(shapes)]
     heads.append(framed_head(config, (5, 4, 4), 3, seed, 2.0))
+    heads.append(moving_head(config, (4, 3, 8), 5, 0.5, seed))
     return [head_words(config, made, golden_output(config, made)) for made in plan(config, heads)]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from golden.config import Config
 from rtl import layouts
 from rtl.head import pooled, prepared, result
+from rtl.reuse import request, reused
 from sim.head_words import HeadWords
 from sim.pack import unpack
 from sim.scoreboard import Mismatch, Scoreboard, difference
@@ -57,8 +59,28 @@ class Memory:
         for each in heads:
             self.before.append(dict(count))
             count = {name: so_far + len(getattr(each, name)) for name, so_far in count.items()}
+        if config.reuse_distance:
+            self.serve_references(bench, stalls, seed + len(WRITTEN))
         for core in range(config.cores):
-            self.serve(bench, core, stalls, seed + len(WRITTEN) + 3 * core)
+            self.serve(bench, core, stalls, seed + len(WRITTEN) + 3 * (1 + core))
+
+    def serve_references(self, bench: Testbench, stalls: float, seed: int) -> None:
+        """Rows that queries are compared with, and what came out of it."""
+        answers = deque(word for each in self.heads for word in each.reuse.reference)
+        source = bench.source("reference", (), Pauses(stalls, seed=seed))
+        layout = {"request": request(self.config), "reused": reused(self.config)}
+        told = {
+            name: Scoreboard(name, layout[name], [word for each in self.heads for word in getattr(each.reuse, name)])
+            for name in layout
+        }
+
+        def ask(word: int, cycle: int) -> None:
+            told["request"].check(word, cycle)
+            source.words.append(answers.popleft())
+
+        bench.sink("request", ask, Pauses(stalls, seed=seed + 1))
+        bench.sink("reused", told["reused"].check, Pauses(stalls, seed=seed + 2))
+        self.boards |= told
 
     def serve(self, bench: Testbench, core: int, stalls: float, seed: int) -> None:
         """A core's streams."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,25 @@ def framed_head(config: Config, grid: tuple[int, int, int], text_tokens: int, se
     shift = np.repeat(direction * np.float32(strength), grid[1] * grid[2], axis=0)
     for tensor in (head.q, head.k):
         tensor[text_tokens:] += shift
+    return head
+
+
+def moving_head(
+    config: Config, grid: tuple[int, int, int], text_tokens: int, moved: float, seed: int, broken: float = 0.0
+) -> Head:
+    """A head whose rows are near to those of the frame before, but for a share that moved.
+
+    A share of the elements of rows is NaN or infinite.
+    """
+    head, rng = random_head(config, grid, text_tokens, seed), np.random.default_rng(seed)
+    frames, size = grid[0], grid[1] * grid[2]
+    video = head.q[text_tokens:].reshape(frames, size, config.head_dim)
+    noise = np.float32((config.reuse_distance or 0.1) / 4) * rng.standard_normal(video.shape).astype(np.float32)
+    for before, here in pairwise(video):
+        here[:] = np.where(rng.random((size, 1)) < moved, here, before)
+    video += noise
+    rows = np.flatnonzero(rng.random(len(head.q)) < broken)
+    head.q[rows, rng.integers(0, config.head_dim, len(rows))] = rng.choice([np.nan, np.inf, -np.inf], len(rows))
     return head
 
 

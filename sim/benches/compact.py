@@ -12,7 +12,8 @@ from golden.config import Config
 from golden.formats import FORMATS
 from golden.group import compact
 from golden.tiles import make_tiles
-from rtl.compact import Compact, placed
+from rtl.compact import Compact
+from rtl.places import placed
 from rtl.reuse import decided
 from sim import job
 from sim.benches.reuse import rows_at

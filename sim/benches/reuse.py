@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from itertools import pairwise
 from typing import Any
 
 import cocotb
@@ -17,14 +16,14 @@ from golden.tiles import Tiles, make_tiles
 from golden.traces import Head
 from rtl import layouts
 from rtl.head import shape
-from rtl.match import pair
 from rtl.reuse import WAITING, Reuse, decided, request, reused
 from sim import job
 from sim.pack import pack
+from sim.reuse_words import reuse_words
 from sim.scoreboard import Scoreboard
 from sim.streams import STALLS, assert_full_rate, assert_latency, finish
 from sim.testbench import Pauses, Source, Testbench
-from sim.workload import random_head
+from sim.workload import moving_head
 
 SHAPES = [
     ((3, 5, 7), 11, 0.5),
@@ -141,54 +140,24 @@ async def reuse(dut: Any, words: Words, stalls: float, latency: int) -> dict[str
     return {port.name: port.cycles for port in bench.ports}
 
 
-def moving_head(
-    config: Config, grid: tuple[int, int, int], text_tokens: int, moved: float, seed: int, broken: float = 0.0
-) -> Head:
-    """A head whose rows are near to those of the frame before, but for a share that moved.
-
-    A share of the elements of rows is NaN or infinite.
-    """
-    head, rng = random_head(config, grid, text_tokens, seed), np.random.default_rng(seed)
-    frames, size = grid[0], grid[1] * grid[2]
-    video = head.q[text_tokens:].reshape(frames, size, config.head_dim)
-    noise = np.float32((config.reuse_distance or 0.1) / 4) * rng.standard_normal(video.shape).astype(np.float32)
-    for before, here in pairwise(video):
-        here[:] = np.where(rng.random((size, 1)) < moved, here, before)
-    video += noise
-    rows = np.flatnonzero(rng.random(len(head.q)) < broken)
-    head.q[rows, rng.integers(0, config.head_dim, len(rows))] = rng.choice([np.nan, np.inf, -np.inf], len(rows))
-    return head
-
-
 def all_words(config: Config, heads: list[Head], matchings: list[Matching]) -> Words:
     """The words of all heads."""
     found = Words([], [], [], [], [], [])
     for head, matching in zip(heads, matchings, strict=True):
-        text, size = head.text_tokens, head.grid[1] * head.grid[2]
-        found.head.append(pack(shape(config), {"text_tokens": text, "frame_tokens": size}))
-        tiles, elements = make_tiles(config, head.grid, text, config.query_rows), words(config, head, "q").tolist()
-        positions = rows_at(tiles)
+        size = head.grid[1] * head.grid[2]
+        found.head.append(pack(shape(config), {"text_tokens": head.text_tokens, "frame_tokens": size}))
+        tiles = make_tiles(config, head.grid, head.text_tokens, config.query_rows)
+        elements, positions = words(config, head, "q").tolist(), rows_at(tiles)
         for n, token in enumerate(tiles.order.tolist()):
-            last, taken = n == len(tiles.order) - 1, int(matching.reference[token])
-            row = {"elements": elements[token], "last": last}
-            found.i.append(pack(layouts.row(config), row))
-            if positions[n]["frame"] > 1:
-                reference = int(matching.reference[token - size])
-                wanted = {"frame": frame_of(head, reference), "place": (n - text) % size}
-                found.request.append(pack(request(config), wanted))
-                found.reference.append(pack(pair(config)["reference"].shape, elements[reference]))
-            kept = taken == token
+            last, kept = n == len(tiles.order) - 1, bool(matching.computed[token])
+            found.i.append(pack(layouts.row(config), {"elements": elements[token], "last": last}))
             row = {"row": elements[token], "kept": kept, "place": positions[n], "last": last}
             found.o.append(pack(decided(config), row))
-            found.reused.append(
-                pack(reused(config), {"frame": frame_of(head, taken), "reused": not kept, "last": last})
-            )
+        told = reuse_words(config, head, matching)
+        found.request.extend(told.request)
+        found.reference.extend(told.reference)
+        found.reused.extend(told.reused)
     return found
-
-
-def frame_of(head: Head, token: int) -> int:
-    """The frame of a token, counted from 1; 0 for text."""
-    return 0 if token < head.text_tokens else 1 + (token - head.text_tokens) // (head.grid[1] * head.grid[2])
 
 
 def rows_at(tiles: Tiles) -> list[dict[str, int]]:

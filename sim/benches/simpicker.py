@@ -12,6 +12,7 @@ from cocotb.triggers import RisingEdge
 
 from golden.config import Config
 from rtl.counters import CYCLES, counters
+from rtl.reuse import reused
 from sim import job
 from sim.head_words import HeadWords, small_heads
 from sim.memory import Memory, Results
@@ -65,6 +66,10 @@ def counted(dut: Any, config: Config, given: Sequence[HeadWords], cycles: int) -
         total = sum(found[name] for name in CYCLES)
         if total != cycles:
             raise Mismatch(f"counters__{core}: {total} cycles have a cause, of {cycles}")
+    if config.reuse_distance:
+        wanted = sum(unpack(reused(config), word)["reused"] for head in given for word in head.reuse.reused)
+        if (found := int(dut.rows_reused.value)) != wanted:
+            raise Mismatch(f"rows_reused = {found}, expected {wanted}")
     found = {name: added([core[name] for core in each]) for name in each[0]}
     for name in asdict(given[0].counts):
         wanted = [asdict(head.counts)[name] for head in given]
