@@ -32,6 +32,9 @@ _TRIGGER = re.compile(r"\\\$auto\$verilog_backend\S+ ")
 _CLEARED = re.compile(r"^  initial begin\n(    (\S+)\[0\] = (\S+);\n(?:    \2\[\d+\] = \3;\n)+)  end$", re.MULTILINE)
 """Equal initial values of all words of a memory: thousands of lines, which are one loop."""
 
+_REPEATED = re.compile(r"(?<=[{,] )([^\s,{}]+(?: \[\d+\])?)((?:, \1){2,})(?=,| })")
+"""Equal parts of a concatenation: the sign of a number that is extended, bit by bit."""
+
 _CONVERT = """
 proc -nomux -norom
 memory_collect
@@ -70,7 +73,7 @@ def to_verilog(component: Component, name: str) -> str:
     if yosys.returncode:
         raise RuntimeError(f"component {name!r}: Yosys failed: {yosys.stderr.strip()}")
     _, _, body = yosys.stdout.partition("*/\n")
-    body = _CLEARED.sub(_loop, _TRIGGER.sub("_initial_ ", body))
+    body = _REPEATED.sub(_replication, _CLEARED.sub(_loop, _TRIGGER.sub("_initial_ ", body)))
     return "\n".join(map(_wrapped, body.split("\n")))
 
 
@@ -82,6 +85,11 @@ def _loop(cleared: re.Match[str]) -> str:
         f"    for (n = 0; n < {words}; n = n + 1) {memory}[n] = {value};\n"
         "  end"
     )
+
+
+def _replication(repeated: re.Match[str]) -> str:
+    part, others = repeated.groups()
+    return f"{{{1 + len(others) // len(f', {part}')}{{{part}}}}}"
 
 
 def _wrapped(line: str) -> str:
