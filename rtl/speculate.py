@@ -16,6 +16,7 @@ from rtl import layouts
 from rtl.estimate import Estimate
 from rtl.frames import Frames
 from rtl.head import head, measured, pooled
+from rtl.library import Named
 from rtl.query_pools import QueryPools
 from rtl.streams import queue
 from rtl.tier_buffer import judged
@@ -47,7 +48,8 @@ class Speculate(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.queries = queries = QueryPools(config)
-        m.submodules.estimate = estimate = Estimate(config)
+        estimate = Estimate(config)
+        m.submodules.estimate = Named(estimate, "estimate")
         connect(m, queries.rows, flipped(self.rows))
 
         # The head at work. Its successor's rows wait until its last query tile has its tiers.
