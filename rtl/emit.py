@@ -29,6 +29,12 @@ _MODULE_NAME = re.compile(r"^(module|  cell) \\(\S+)", re.MULTILINE)
 _TRIGGER = re.compile(r"\\\$auto\$verilog_backend\S+ ")
 """Yosys's dummy that starts an `always @*` without inputs; its name tells a line of Yosys's source."""
 
+_CLEARED = re.compile(r"^  initial begin\n(    (\S+)\[0\] = (\S+);\n(?:    \2\[\d+\] = \3;\n)+)  end$", re.MULTILINE)
+"""Equal initial values of all words of a memory: thousands of lines, which are one loop."""
+
+_REPEATED = re.compile(r"(?<=[{,] )([^\s,{}]+(?: \[\d+\])?)((?:, \1){2,})(?=,| })")
+"""Equal parts of a concatenation: the sign of a number that is extended, bit by bit."""
+
 _CONVERT = """
 proc -nomux -norom
 memory_collect
@@ -67,7 +73,23 @@ def to_verilog(component: Component, name: str) -> str:
     if yosys.returncode:
         raise RuntimeError(f"component {name!r}: Yosys failed: {yosys.stderr.strip()}")
     _, _, body = yosys.stdout.partition("*/\n")
-    return "\n".join(map(_wrapped, _TRIGGER.sub("_initial_ ", body).split("\n")))
+    body = _REPEATED.sub(_replication, _CLEARED.sub(_loop, _TRIGGER.sub("_initial_ ", body)))
+    return "\n".join(map(_wrapped, body.split("\n")))
+
+
+def _loop(cleared: re.Match[str]) -> str:
+    words, (memory, value) = cleared[1].count("\n"), cleared.group(2, 3)
+    return (
+        f"  initial begin : init_{memory}\n"
+        "    integer n;\n"
+        f"    for (n = 0; n < {words}; n = n + 1) {memory}[n] = {value};\n"
+        "  end"
+    )
+
+
+def _replication(repeated: re.Match[str]) -> str:
+    part, others = repeated.groups()
+    return f"{{{1 + len(others) // len(f', {part}')}{{{part}}}}}"
 
 
 def _wrapped(line: str) -> str:

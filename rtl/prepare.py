@@ -139,7 +139,8 @@ class Prepare(wiring.Component):
             fork.i.payload.place.eq(places.here),
         ]
         for name, consumer, end in (("cells", fork.o[1], "cell_end"), ("tiles", fork.o[2], "tile_end")):
-            m.submodules[f"pool_{name}"] = pool = Pool(config, config.rotated_bits, None)
+            pool = Pool(config, config.rotated_bits, None)
+            m.submodules[f"pool_{name}"] = Named(pool, "key_pool")
             rows, here = consumer.payload, consumer.payload.place
             m.d.comb += [
                 Value.cast(pool.i.payload.vector).eq(Value.cast(rows.vector)),
@@ -149,7 +150,8 @@ class Prepare(wiring.Component):
             beside = tagged(m, f"{name}_places", consumer, pool.i, here, here[end])
             pooled_at(m, config, pool, beside, getattr(self, name), "piece_end" if name == "cells" else "frame_end")
 
-        m.submodules.key_quantise = quantise = Quantise(config, config.key_digit_step, config.prepare_channels)
+        quantise = Quantise(config, config.key_digit_step, config.prepare_channels)
+        m.submodules.key_quantise = Named(quantise, "key_quantise")
         rows = fork.o[0].payload
         power = Signal(signed(exponent_bits(config)))
         m.d.comb += [
@@ -166,7 +168,8 @@ class Prepare(wiring.Component):
     def value_codes(self, m: Module, values: Side, begin: Signal) -> tuple[Quantise, Signal, Signal]:
         """Before a head's values comes a row with the largest value there can be: its exponent is the `top` one."""
         config = self.config
-        m.submodules.value_quantise = quantise = Quantise(config, config.value_digit_step, config.prepare_channels)
+        quantise = Quantise(config, config.value_digit_step, config.prepare_channels)
+        m.submodules.value_quantise = Named(quantise, "value_quantise")
         bound, pending = Signal(), Signal()  # the row is to be sent; its exponent has not come yet
         top = Signal.like(quantise.o.payload.exponent)
         reach = (values.known.reach >> config.rotation_shift) + 1

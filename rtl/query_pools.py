@@ -11,6 +11,7 @@ from golden.formats import FORMATS
 from rtl import layouts
 from rtl.align import Align
 from rtl.head import pooled
+from rtl.library import Named
 from rtl.places import place, placed
 from rtl.pool import Pool
 from rtl.streams import Fork, tagged
@@ -53,7 +54,8 @@ class QueryPools(wiring.Component):
             Value.cast(self.rows.payload).eq(Value.cast(fork.o[0].payload.row)),
         ]
 
-        m.submodules.align = align = Align(config)
+        align = Align(config)
+        m.submodules.align = Named(align, "align")
         m.d.comb += Value.cast(align.i.payload).eq(Value.cast(fork.o[1].payload.row))
         beside = tagged(m, "row_places", fork.o[1], align.i, fork.o[1].payload.place, Const(1))
         m.submodules.aligned = aligned = Fork(
@@ -69,7 +71,8 @@ class QueryPools(wiring.Component):
         for name, consumer, end in (("cells", aligned.o[0], "cell_end"), ("tiles", aligned.o[1], "tile_end")):
             rows, here = consumer.payload.row, consumer.payload.place
             form = FORMATS[config.float_format]
-            m.submodules[f"pool_{name}"] = pool = Pool(config, config.query_bits, form.exponent_bits)
+            pool = Pool(config, config.query_bits, form.exponent_bits)
+            m.submodules[f"pool_{name}"] = Named(pool, "query_pool")
             invalid = rows.tag.info.invalid
             m.d.comb += [
                 *(pool.i.payload.vector[n].eq(Mux(invalid, 0, rows.mantissa[n])) for n in range(config.head_dim)),

@@ -16,6 +16,7 @@ from rtl import layouts
 from rtl.estimate import Estimate
 from rtl.frames import Frames
 from rtl.head import head, job, pooled
+from rtl.library import Named
 from rtl.places import placed
 from rtl.query_pools import QueryPools
 from rtl.streams import queue
@@ -53,7 +54,8 @@ class Speculate(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.queries = queries = QueryPools(config)
-        m.submodules.estimate = estimate = Estimate(config)
+        estimate = Estimate(config)
+        m.submodules.estimate = Named(estimate, "estimate")
         connect(m, queries.rows, flipped(self.rows))
 
         # The job whose rows come; what judging needs of it waits for the job before.

@@ -18,7 +18,8 @@ from golden.traces import Head, load
 from rtl.components import COMPONENTS
 from rtl.emit import to_verilog
 from scripts.bench_arbiter import bench_arbiter
-from scripts.cli import console, describe, main, rows_table, with_preset
+from scripts.bench_cycles import bench_cycles
+from scripts.cli import FAILED, console, describe, main, rows_table, with_preset
 from scripts.default_library import default_library
 from scripts.demo import SAMPLE, fitting
 from scripts.liberty import read
@@ -93,7 +94,7 @@ def bench_switching(config: Config) -> list[dict[str, Any]]:
     return found
 
 
-PARTS = ("golden", "generator", "arbiter", "switching", "simulation", "styles", "widths")
+PARTS = ("golden", "generator", "arbiter", "switching", "simulation", "cycles", "styles", "widths")
 
 
 @click.command()
@@ -117,6 +118,7 @@ def bench(name: str, config: Config, parts: tuple[str, ...], clock_ns: float, li
             "arbiter": lambda: bench_arbiter(told),
             "switching": lambda: bench_switching(config),
             "simulation": lambda: [bench_simulation(config, heads[0])],
+            "cycles": lambda: bench_cycles(config, heads[0], told),
             "styles": lambda: rows(config, heads[0], targets(liberty, clock_ns), told),
             "widths": lambda: widths(config, heads, read(liberty[0] if liberty else default_library()), told),
         }
@@ -130,6 +132,8 @@ def bench(name: str, config: Config, parts: tuple[str, ...], clock_ns: float, li
         draw(figures["styles"], folder(name) / "styles.png")
         console.print(f"picture: {folder(name) / 'styles.png'}")
     console.print(f"results: {path}")
+    if "cycles" in (parts or PARTS) and any(row["off"] for row in figures["cycles"]):
+        raise SystemExit(FAILED)
 
 
 def earlier(name: str, config: Config) -> dict[str, Any]:

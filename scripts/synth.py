@@ -13,6 +13,7 @@ from rtl.components import COMPONENTS
 from rtl.emit import to_rtlil
 from rtl.files import write_text
 from scripts.cli import console, describe, main, with_preset
+from scripts.digests import digests
 from scripts.results import folder, write_results
 from scripts.yosys import TARGETS, Netlist, commands, synthesize
 
@@ -39,17 +40,19 @@ def synth(name: str, config: Config, target: str, flatten: bool) -> None:
 
 
 def synthesize_all(config: Config, target: str, flatten: bool = False) -> list[Netlist]:
-    """All components, the core last: unless flattened, it is put together from the others."""
+    """All components, the core last: unless flattened, it is put together from those that are parts of it."""
+    found: list[Netlist] = []
     known: dict[str, Netlist] = {}
     for name, component in COMPONENTS.items():
         with console.status(f"synthesizing {name}"):
             rtlil = to_rtlil(component(config), name)
-            parts = {part: known[part] for part in known if f"\nmodule \\{part}\n" in rtlil and not flatten}
-            known[name] = synthesize(rtlil, name, target, flatten=flatten, parts=parts)
-        console.print(f"  {name}: {known[name].luts:,} LUTs, {known[name].seconds:.0f} s")
-        if name == "arbiter":  # the same is in the value buffer; it is the largest flat module of all
-            known[f"bank_arbiter_{config.word_bits}"] = known[name]
-    return [known[name] for name in COMPONENTS]
+            modules = digests(rtlil)
+            own = modules.pop(name)
+            parts = {} if flatten else {part: known[each] for part, each in modules.items() if each in known}
+            found.append(netlist := synthesize(rtlil, name, target, flatten=flatten, parts=parts))
+        known[own] = netlist
+        console.print(f"  {name}: {netlist.luts:,} LUTs, {netlist.seconds:.0f} s")
+    return found
 
 
 def table(netlists: Iterable[Netlist], title: str) -> Table:

@@ -29,7 +29,7 @@ from sim.tools import verilator_environment
 
 BUILD = Path("build/sim")
 CONTROL, BUILT = "control.vlt", "built"
-FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-lint", "-CFLAGS", "-O1")
+FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-lint")
 TRACE_FLAGS = ("--trace", "--trace-structs")
 HIERARCHICAL_LOOKUPS = 512
 """From so many table lookups a cycle the table readers become models of their own: the C++ shrinks tenfold."""

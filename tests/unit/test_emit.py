@@ -85,6 +85,61 @@ def test_lint_finds_what_is_broken(body: str, rule: str) -> None:
     assert any(rule in line for line in lint_verilog(f"module top({body} endmodule", "top"))
 
 
+PARTS = """
+module inner(a, q);
+  input [3:0] a;
+  wire [3:0] a;
+  output [{width}:0] q;
+  wire [{width}:0] q;
+  assign q = a;
+endmodule
+
+module outer(a, q);
+  input [3:0] a;
+  wire [3:0] a;
+  output [3:0] q;
+  wire [3:0] q;
+  inner one (
+    .a(a),
+    .q(q{pin})
+  );
+endmodule
+
+module top(a, q, r);
+  input [3:0] a;
+  wire [3:0] a;
+  output [3:0] q;
+  wire [3:0] q;
+  output [3:0] r;
+  wire [3:0] r;
+  outer left (
+    .a(a),
+    .q(q)
+  );
+  outer right (
+    .a(a),
+    .q(r)
+  );
+endmodule
+"""
+
+
+LINT_FINDS = {
+    "nothing": (3, "", []),
+    "a_body": (2, "[2:0]", ["top.v:7:12: Operator ASSIGNW expects 3 bits", "top.v:13:16: Bits of signal are not"]),
+    "an_instance": (4, "", ["top.v:17:6: Output port connection 'q' expects 5 bits"]),
+}
+
+
+@pytest.mark.parametrize("case", LINT_FINDS)
+def test_bodies_and_instances_are_linted_once(case: str) -> None:
+    """Below the top, which has the broken one twice; Verilator ends with the number of its warnings."""
+    width, pin, wanted = LINT_FINDS[case]
+    said = lint_verilog(PARTS.format(width=width, pin=pin), "top")
+    assert len(said) == (len(wanted) + 1 if wanted else 0)
+    assert all(part in line for line, part in zip(said, wanted, strict=False))
+
+
 def test_every_waiver_has_a_reason() -> None:
     assert 0 < len(waivers()) <= 8
     assert all(len(waiver["reason"]) > 20 for waiver in waivers())
