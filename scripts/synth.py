@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from golden.config import Config
+from rtl import layouts
 from rtl.components import COMPONENTS
 from rtl.emit import to_rtlil
 from rtl.files import write_text
@@ -48,7 +49,7 @@ def synthesize_all(config: Config, target: str, flatten: bool = False) -> list[N
             known[name] = synthesize(rtlil, name, target, flatten=flatten, parts=parts)
         console.print(f"  {name}: {known[name].luts:,} LUTs, {known[name].seconds:.0f} s")
         if name == "arbiter":  # the same is in the value buffer; it is the largest flat module of all
-            known[f"bank_arbiter_{config.word_bits}"] = known[name]
+            known[f"bank_arbiter_{layouts.word(config).size}"] = known[name]
     return [known[name] for name in COMPONENTS]
 
 

@@ -132,6 +132,7 @@ class TableSwitch(Harness):
                 readers=1,
                 operand_bits=self.BITS,
                 dot_bits=self.dot.width,
+                step=config.key_digit_step,
                 operand_tag=1,
                 tag=self.dot,
             )

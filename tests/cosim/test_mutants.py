@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     # Scores
     Mutant("digit-weight", "digits", "(config.digits - 1 - n)", "n", "score"),
-    Mutant("sum-not-started", "score", "Mux(self.digit == 0, 0, key_sum) + added", "key_sum + added", "score"),
+    Mutant("sum-not-started", "score", "Mux(self.start, 0, key_sum) + added", "key_sum + added", "score"),
     Mutant(
         "no-saturation",
         "score",

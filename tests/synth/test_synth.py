@@ -121,7 +121,7 @@ def test_banks_of_real_size_are_ram(name: str, target: str) -> None:
     config = preset(name)
     rows = -(-config.tile // config.banks) * config.tile_slots
     bank = synthesize(to_rtlil(Bank(config, layouts.scales(config)), "bank"), "bank", target)
-    width = config.digits * config.word_bits + layouts.scales(config).size
+    width = config.head_dim * config.code_bits + layouts.scales(config).size
     assert bank.ram_bits == rows * width
     assert bank.register_rams == 0
     assert bank.block_rams > 0 or bank.lutram_bits >= bank.ram_bits
