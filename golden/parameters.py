@@ -76,7 +76,7 @@ class Parameters:
     tree_fanin: int = limited(64, 2, 64)
     """Addends summed between two registers of an adder tree."""
     full_engine: str = "tables"
-    """What computes FULL: a table pass for every digit, or plain multipliers, the DSP blocks of an FPGA, in one pass."""
+    """What computes FULL: tables, in a pass for each digit, or plain multipliers, in one: the DSP blocks of an FPGA."""
 
     # -- preparation, speculation, matching and grouping --
     rotate: bool = True

@@ -1,8 +1,8 @@
 """Plain multipliers, for the DSP blocks of an FPGA: dot products of an operand vector with whole codes in one pass.
 
- operands --[held]--[ ]--+
-                        (*)--[ ]--(adder tree)--> dot product of each reader
- codes ----(number)-[ ]--+
+operands --[held]--[ ]--+
+                       (*)--[ ]--(adder tree)--> dot product of each reader
+codes ----(number)-[ ]--+
 """
 
 from __future__ import annotations

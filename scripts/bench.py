@@ -1,4 +1,4 @@
-"""`make bench`: speed of golden model, generator and simulation; throughput of the hardware; and styles of tables."""
+"""`make bench`: speed of golden model, generator and simulation; throughput of the hardware; designs compared."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from golden.traces import Head, load
 from rtl.components import COMPONENTS
 from rtl.emit import to_verilog
 from scripts.bench_arbiter import bench_arbiter
+from scripts.bench_full import bench_full
 from scripts.cli import console, describe, main, rows_table, with_preset
 from scripts.default_library import default_library
 from scripts.demo import SAMPLE, fitting
@@ -93,7 +94,7 @@ def bench_switching(config: Config) -> list[dict[str, Any]]:
     return found
 
 
-PARTS = ("golden", "generator", "arbiter", "switching", "simulation", "styles", "widths")
+PARTS = ("golden", "generator", "arbiter", "switching", "simulation", "styles", "widths", "full")
 
 
 @click.command()
@@ -119,6 +120,7 @@ def bench(name: str, config: Config, parts: tuple[str, ...], clock_ns: float, li
             "simulation": lambda: [bench_simulation(config, heads[0])],
             "styles": lambda: rows(config, heads[0], targets(liberty, clock_ns), told),
             "widths": lambda: widths(config, heads, read(liberty[0] if liberty else default_library()), told),
+            "full": lambda: bench_full(name, config, heads, told),
         }
         for part in parts or PARTS:
             told(f"measuring: {part}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import click
 from rich.table import Table
@@ -25,7 +25,8 @@ from scripts.yosys import TARGETS, Netlist, commands, synthesize
 def synth(name: str, config: Config, target: str, flatten: bool) -> None:
     """Synthesize every component; write build/<preset>/synth.json, and the same as synth_<target>.json."""
     console.print(describe(name, config))
-    netlists = synthesize_all(config, target, flatten)
+    with console.status("synthesizing") as status:
+        netlists = synthesize_all(config, target, flatten, told=status.update)
     figures = {
         "target": target,
         "flattened": flatten,
@@ -39,18 +40,25 @@ def synth(name: str, config: Config, target: str, flatten: bool) -> None:
     console.print(f"results: {path}")
 
 
-def synthesize_all(config: Config, target: str, flatten: bool = False) -> list[Netlist]:
-    """All components, the core last: unless flattened, it is put together from the others."""
+def synthesize_all(
+    config: Config,
+    target: str,
+    flatten: bool = False,
+    names: Sequence[str] = tuple(COMPONENTS),
+    told: Callable[[str], object] = lambda _: None,
+) -> list[Netlist]:
+    """Components in their order: unless flattened, those made of others are put together from these."""
     known: dict[str, Netlist] = {}
-    for name, component in COMPONENTS.items():
-        with console.status(f"synthesizing {name}"):
-            rtlil = to_rtlil(component(config), name)
-            parts = {part: known[part] for part in known if f"\nmodule \\{part}\n" in rtlil and not flatten}
-            known[name] = synthesize(rtlil, name, target, flatten=flatten, parts=parts)
+    for name in names:
+        component = COMPONENTS[name]
+        told(f"synthesizing {name}")
+        rtlil = to_rtlil(component(config), name)
+        parts = {part: known[part] for part in known if f"\nmodule \\{part}\n" in rtlil and not flatten}
+        known[name] = synthesize(rtlil, name, target, flatten=flatten, parts=parts)
         console.print(f"  {name}: {known[name].luts:,} LUTs, {known[name].seconds:.0f} s")
         if name == "arbiter":  # the same is in the value buffer; it is the largest flat module of all
             known[f"bank_arbiter_{layouts.word(config).size}"] = known[name]
-    return [known[name] for name in COMPONENTS]
+    return [known[name] for name in names]
 
 
 def table(netlists: Iterable[Netlist], title: str) -> Table:

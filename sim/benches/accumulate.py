@@ -39,8 +39,9 @@ class Rows:
         whole = config.passes(tier) < config.digits_read(tier)
         for index in range(config.passes(tier)):
             last = index == config.passes(tier) - 1
+            dot = value_sum[0] if whole else multiply(weight, digits[index].T)
             product = {
-                "dot": (value_sum[0] if whole else multiply(weight, digits[index].T)).tolist(),
+                "dot": dot.tolist(),
                 "operand_tag": tag,
                 "tag": {"digit": index, "whole": whole, "last_digit": last, "visit": visit},
             }

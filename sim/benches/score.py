@@ -55,8 +55,9 @@ async def scores(dut: Any, stalls: float) -> None:
         whole = config.passes(tier) < config.digits_read(tier)
         for index in range(config.passes(tier)):
             last = index == config.passes(tier) - 1
+            dot = multiply_rows(mantissa[None], codes)[0] if whole else multiply(mantissa, digits[index])
             product = {
-                "dot": (multiply_rows(mantissa[None], codes)[0] if whole else multiply(mantissa, digits[index])).tolist(),
+                "dot": dot.tolist(),
                 "operand_tag": {"exponent": exponent, "info": info},
                 "tag": beside | {"digit": index, "whole": whole, "last_digit": last, "scales": scales},
             }

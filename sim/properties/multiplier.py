@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from amaranth.hdl import Assert, Assume, C, Cat, Cover, Module, Signal, Value, signed
+from amaranth.hdl import Assert, Assume, C, Cat, Cover, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
 from golden.config import DIGIT_BITS, DIGIT_MAX, DIGIT_MIN, Config, signed_bits
@@ -124,7 +124,9 @@ class TableSwitch(Harness):
     OPERANDS, BITS = 2, 3
 
     def __init__(self, config: Config) -> None:
-        self.dot = signed(signed_bits((1 << (self.BITS - 1)) * -DIGIT_MIN * self.OPERANDS))
+        self.config = config
+        weights = config.digit_weights(config.key_digit_step)[-config.word_digits :]
+        self.dot = signed(signed_bits((1 << (self.BITS - 1)) * -DIGIT_MIN * sum(weights) * self.OPERANDS))
         super().__init__(
             Multiplier(
                 config,
@@ -150,8 +152,7 @@ class TableSwitch(Harness):
             m.d.sync += [held.eq(1), multiplicand.eq(operand.payload.mantissa)]
         with m.Elif(left):
             m.d.sync += held.eq(0)
-        digits = codes.payload.digits[0]
-        dot = sum((multiple(m, multiplicand[n], digits[n]) for n in range(self.OPERANDS)), Value.cast(0))
+        dot = self.expected(m, multiplicand, codes.payload)
         m.d.comb += [
             *(Assume(operand.payload.mantissa[n] != -(1 << (self.BITS - 1))) for n in range(self.OPERANDS)),
             Assume(~codes.valid | (codes.payload.tag == dot)),
@@ -160,3 +161,17 @@ class TableSwitch(Harness):
             Assert(~product.valid | (product.payload.dot[0] == product.payload.tag)),
             Cover(product.valid & (product.payload.dot[0] < -32) & left & accepted),
         ]
+
+    def expected(self, m: Module, multiplicand: data.View, codes: data.View) -> Value:
+        """The dot product of what a pass reads: the digits at the top of the codes, or whole codes."""
+        places = range(self.config.word_digits)
+        parts = [
+            [multiple(m, multiplicand[n], codes.digits[0][n].word_select(place, DIGIT_BITS)) for place in places]
+            for n in range(self.OPERANDS)
+        ]
+        dot = sum((part[-1] for part in parts), Value.cast(0))
+        if len(places) == 1:
+            return dot
+        step = self.config.key_digit_step
+        whole = sum((part[place] << step * place for part in parts for place in places), Value.cast(0))
+        return Mux(codes.whole, whole, dot)

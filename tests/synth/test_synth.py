@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -67,6 +68,14 @@ def test_no_multiplier_in_the_lut_path(tiny: dict[str, Any]) -> None:
     for name in LUT_PATH:
         assert tiny["components"][name]["multipliers"] == tiny["components"][name]["dsps"] == 0
     assert tiny["components"]["score"]["dsps"] > 0, "the scales are multiplied: the check would see a multiplier"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", LUT_PATH)
+def test_whole_codes_take_a_dsp_for_each_product(name: str, target: str) -> None:
+    config = dataclasses.replace(preset("tiny"), full_engine="multipliers")
+    netlist = synthesize(to_rtlil(COMPONENTS[name](config), name), name, target)
+    assert netlist.dsps == netlist.multipliers == config.lanes * config.head_dim
 
 
 def test_memories_become_ram(tiny: dict[str, Any]) -> None:
