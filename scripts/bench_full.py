@@ -19,8 +19,10 @@ from golden.layer import attend, plan
 from golden.oracle import attend as exact
 from golden.oracle import relative_l2
 from golden.traces import Head
+from rtl.emit import to_rtlil
+from rtl.multiplier import KeyMultiplier, ValueMultiplier
 from scripts.synth import synthesize_all
-from scripts.yosys import Netlist
+from scripts.yosys import Netlist, synthesize
 
 CORE = (
     "align",
@@ -38,7 +40,8 @@ CORE = (
     "core",
 )
 """The attention core, after its parts; the arbiter is one of the value buffer."""
-MULTIPLIED = ("key_multiplier", "value_multiplier")
+MULTIPLIERS = {"key_multiplier": KeyMultiplier, "value_multiplier": ValueMultiplier}
+ALONE = "multipliers alone"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +75,7 @@ def variants(config: Config) -> dict[str, Config]:
         "multipliers": multipliers,
         "LUT8 in place of FULL": dataclasses.replace(tables, digits=2),
         "multipliers, LUT8 too": dataclasses.replace(multipliers, full_share=config.top_share),
-        "multipliers alone": dataclasses.replace(multipliers, full_share=1, top_share=1),
+        ALONE: dataclasses.replace(multipliers, full_share=1, top_share=1),
     }
 
 
@@ -89,20 +92,38 @@ def bench_full(
         if shape not in cores:
             cores[shape] = synthesize_all(each, on.target, names=CORE, told=told)
         told(f"FULL by {variant}: golden")
-        rows.append({"FULL by": variant, **area(cores[shape], on), **speed(each, heads, reference)})
+        parts = tableless(each, cores[shape], on.target) if variant == ALONE else cores[shape]
+        rows.append({"FULL by": variant, **area(parts, on), **speed(each, heads, reference)})
     for row in rows:
         row["luts_x_cycles"] = row["luts"] * row["cycles"] / (rows[0]["luts"] * rows[0]["cycles"])
     return rows
 
 
+def named(netlists: Iterable[Netlist]) -> dict[str, Netlist]:
+    """The netlists by name."""
+    return {netlist.name: netlist for netlist in netlists}
+
+
+def tableless(config: Config, netlists: Iterable[Netlist], target: str) -> list[Netlist]:
+    """The core without tables and readers: of its multipliers only the arrays, without what moves beside them."""
+    parts = named(netlists)
+    for name, component in MULTIPLIERS.items():
+        before = parts[name]
+        parts[name] = array = synthesize(to_rtlil(component(config).products(), name), name, target)
+        changed = ("luts", "registers", "dsps")
+        core = {each: getattr(parts["core"], each) + getattr(array, each) - getattr(before, each) for each in changed}
+        parts["core"] = dataclasses.replace(parts["core"], **core)
+    return list(parts.values())
+
+
 def area(netlists: Iterable[Netlist], on: Device) -> dict[str, Any]:
     """What the core takes, that of it in both multipliers, and what the device has less than that."""
-    parts = {netlist.name: netlist for netlist in netlists}
+    parts = named(netlists)
     core = parts["core"]
     short = [what for what in ("luts", "dsps", "block_rams") if getattr(core, what) > getattr(on, what)]
     return {
         "luts": core.luts,
-        "luts_of_multipliers": sum(parts[part].luts for part in MULTIPLIED),
+        "luts_of_multipliers": sum(parts[part].luts for part in MULTIPLIERS),
         "registers": core.registers,
         "dsps": core.dsps,
         "block_rams": core.block_rams,

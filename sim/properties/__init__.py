@@ -139,7 +139,7 @@ PROPERTIES: tuple[Property, ...] = (
     Property(
         "whole_code_switch",
         "multiplier",
-        lambda: TableSwitch(WHOLE),
+        lambda: TableSwitch(WHOLE, bits=2),
         8,
         Edit("products", "delay(m, self.enable, held, 1,", "delay(m, self.enable, held, 0,"),
     ),

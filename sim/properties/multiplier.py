@@ -121,18 +121,18 @@ class TableSwitch(Harness):
     that it becomes.
     """
 
-    OPERANDS, BITS = 2, 3
+    OPERANDS = 2
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, bits: int = 3) -> None:
+        self.config, self.bits = config, bits
         weights = config.digit_weights(config.key_digit_step)[-config.word_digits :]
-        self.dot = signed(signed_bits((1 << (self.BITS - 1)) * -DIGIT_MIN * sum(weights) * self.OPERANDS))
+        self.dot = signed(signed_bits((1 << (bits - 1)) * -DIGIT_MIN * sum(weights) * self.OPERANDS))
         super().__init__(
             Multiplier(
                 config,
                 operands=self.OPERANDS,
                 readers=1,
-                operand_bits=self.BITS,
+                operand_bits=bits,
                 dot_bits=self.dot.width,
                 step=config.key_digit_step,
                 operand_tag=1,
@@ -143,7 +143,7 @@ class TableSwitch(Harness):
     def properties(self, m: Module) -> None:
         super().properties(m)
         operand, codes, product = self.component.operand, self.component.codes, self.component.product
-        layout = data.ArrayLayout(signed(self.BITS), self.OPERANDS)
+        layout = data.ArrayLayout(signed(self.bits), self.OPERANDS)
         multiplicand = Signal(layout)
         held = Signal()
         accepted = operand.valid & operand.ready
@@ -154,7 +154,7 @@ class TableSwitch(Harness):
             m.d.sync += held.eq(0)
         dot = self.expected(m, multiplicand, codes.payload)
         m.d.comb += [
-            *(Assume(operand.payload.mantissa[n] != -(1 << (self.BITS - 1))) for n in range(self.OPERANDS)),
+            *(Assume(operand.payload.mantissa[n] != -(1 << (self.bits - 1))) for n in range(self.OPERANDS)),
             Assume(~codes.valid | (codes.payload.tag == dot)),
             Assert(~(codes.valid & codes.ready) | held),
             Assert(~accepted | ~held | left),

@@ -118,6 +118,12 @@ def test_cycles_are_predicted_exactly(case: str) -> None:
     assert cycles(TINY, work.schedule).total == run(work)["cycles"]
 
 
+@pytest.mark.parametrize("case", ["full_tiles_full", "query_tiles_of_three_rows"])
+def test_cycles_with_multipliers_are_predicted_exactly(case: str) -> None:
+    config, work = dataclasses.replace(TINY, full_engine="multipliers"), EXACT[case]()
+    assert cycles(config, work.schedule).total == run(work, config=config)["cycles"]
+
+
 @pytest.mark.parametrize("case", CLOSE)
 def test_cycles_are_predicted_within_half_a_percent(case: str) -> None:
     work = CLOSE[case]()
