@@ -128,9 +128,9 @@ class Multiplier(wiring.Component):
         ]
         return m
 
-    def products(self) -> Products:
-        """The multipliers beside the tables."""
-        return Products(
+    def joined(self, m: Module, load: Value, advance: Value, read: list[Value]) -> list[Value]:
+        """What the readers give, or for whole codes the multipliers, whose latency all have then."""
+        products = Products(
             self.config,
             step=self.step,
             operands=self.operands,
@@ -138,10 +138,6 @@ class Multiplier(wiring.Component):
             operand_bits=self.operand_bits,
             dot_bits=self.dot_bits,
         )
-
-    def joined(self, m: Module, load: Value, advance: Value, read: list[Value]) -> list[Value]:
-        """What the readers give, or for whole codes the multipliers, whose latency all have then."""
-        products = self.products()
         m.submodules.products = Named(products, f"products_{self.operands}x{self.operand_bits}_{self.step}")
         m.d.comb += [
             products.load.eq(load),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.table import Table
 
 from golden.attention import attention
 from golden.config import Config
@@ -19,6 +20,7 @@ from rtl.components import COMPONENTS
 from rtl.emit import to_verilog
 from scripts.bench_arbiter import bench_arbiter
 from scripts.bench_full import bench_full
+from scripts.bench_full import table as full_table
 from scripts.cli import console, describe, main, rows_table, with_preset
 from scripts.default_library import default_library
 from scripts.demo import SAMPLE, fitting
@@ -122,10 +124,15 @@ def bench(name: str, config: Config, parts: tuple[str, ...], clock_ns: float, li
             "widths": lambda: widths(config, heads, read(liberty[0] if liberty else default_library()), told),
             "full": lambda: bench_full(name, config, heads, told),
         }
+        tables_of: dict[str, Callable[[Any], list[Table]]] = {
+            "styles": tables,
+            "full": lambda rows: [full_table(rows)],
+        }
         for part in parts or PARTS:
             told(f"measuring: {part}")
             figures[part] = measures[part]()
-            for table in tables(figures[part]) if part == "styles" else [rows_table(part, figures[part])]:
+            shown = tables_of[part](figures[part]) if part in tables_of else [rows_table(part, figures[part])]
+            for table in shown:
                 console.print(table)
             path = write_results("bench", name, config, figures)
     if "styles" in (parts or PARTS):

@@ -7,10 +7,12 @@ outside the DSP block that has them, so that flip-flops are an upper bound.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from golden.config import Config
 from golden.cycles import cycles
@@ -19,8 +21,8 @@ from golden.layer import attend, plan
 from golden.oracle import attend as exact
 from golden.oracle import relative_l2
 from golden.traces import Head
+from rtl.components import COMPONENTS
 from rtl.emit import to_rtlil
-from rtl.multiplier import KeyMultiplier, ValueMultiplier
 from scripts.synth import synthesize_all
 from scripts.yosys import Netlist, synthesize
 
@@ -40,7 +42,7 @@ CORE = (
     "core",
 )
 """The attention core, after its parts; the arbiter is one of the value buffer."""
-MULTIPLIERS = {"key_multiplier": KeyMultiplier, "value_multiplier": ValueMultiplier}
+MULTIPLIERS = ("key_multiplier", "value_multiplier")
 ALONE = "multipliers alone"
 
 
@@ -93,7 +95,7 @@ def bench_full(
             cores[shape] = synthesize_all(each, on.target, names=CORE, told=told)
         told(f"FULL by {variant}: golden")
         parts = tableless(each, cores[shape], on.target) if variant == ALONE else cores[shape]
-        rows.append({"FULL by": variant, **area(parts, on), **speed(each, heads, reference)})
+        rows.append({"variant": variant, **area(parts, on), **speed(each, heads, reference)})
     for row in rows:
         row["luts_x_cycles"] = row["luts"] * row["cycles"] / (rows[0]["luts"] * rows[0]["cycles"])
     return rows
@@ -107,17 +109,20 @@ def named(netlists: Iterable[Netlist]) -> dict[str, Netlist]:
 def tableless(config: Config, netlists: Iterable[Netlist], target: str) -> list[Netlist]:
     """The core without tables and readers: of its multipliers only the arrays, without what moves beside them."""
     parts = named(netlists)
-    for name, component in MULTIPLIERS.items():
-        before = parts[name]
-        parts[name] = array = synthesize(to_rtlil(component(config).products(), name), name, target)
-        changed = ("luts", "registers", "dsps")
-        core = {each: getattr(parts["core"], each) + getattr(array, each) - getattr(before, each) for each in changed}
-        parts["core"] = dataclasses.replace(parts["core"], **core)
+    for name in MULTIPLIERS:
+        rtlil = to_rtlil(COMPONENTS[name](config), name)
+        (top,) = re.findall(r"^module \\(products_\S+)", rtlil, re.MULTILINE)
+        core, array, before = parts["core"], synthesize(rtlil, top, target), parts[name]
+        changed = {
+            each: getattr(core, each) - getattr(before, each) + getattr(array, each)
+            for each in ("luts", "registers", "dsps")
+        }
+        parts |= {name: array, "core": dataclasses.replace(core, **changed)}
     return list(parts.values())
 
 
 def area(netlists: Iterable[Netlist], on: Device) -> dict[str, Any]:
-    """What the core takes, that of it in both multipliers, and what the device has less than that."""
+    """What the core takes, that of it in both multipliers, and what the device has too little of."""
     parts = named(netlists)
     core = parts["core"]
     short = [what for what in ("luts", "dsps", "block_rams") if getattr(core, what) > getattr(on, what)]
@@ -128,7 +133,8 @@ def area(netlists: Iterable[Netlist], on: Device) -> dict[str, Any]:
         "dsps": core.dsps,
         "block_rams": core.block_rams,
         "lutram_bits": core.lutram_bits,
-        "too_many": f"{' '.join(short) or 'nothing'} for {on.name}",
+        "device": on.name,
+        "lacks": short,
     }
 
 
@@ -141,3 +147,17 @@ def speed(config: Config, heads: list[Head], reference: list[np.ndarray]) -> dic
         "complete_cycles": head_cycles(config, plans).total,
         "rel_l2": relative_l2(np.concatenate(outputs), np.concatenate(reference)),
     }
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The rows, less what only the results keep."""
+    out = Table(title=f"full: the core on {rows[0]['device']}")
+    for column in ("FULL by", "LUTs", "DSPs", "BRAMs", "lacks", "cycles", "error", "LUTs x cycles"):
+        out.add_column(column, justify="left" if column in ("FULL by", "lacks") else "right")
+    for row in rows:
+        counts = (f"{row[each]:,}" for each in ("luts", "dsps", "block_rams"))
+        lacks = " ".join(row["lacks"])
+        out.add_row(
+            row["variant"], *counts, lacks, f"{row['cycles']:,}", f"{row['rel_l2']:.4f}", f"{row['luts_x_cycles']:.2f}"
+        )
+    return out

@@ -19,7 +19,7 @@ TINY = preset("tiny")
 def rows() -> dict[str, dict[str, Any]]:
     """The rows of two small heads, by variant."""
     heads = [random_head(TINY, (2, 6, 7), seed=seed, scale=2.0) for seed in range(2)]
-    return {row["FULL by"]: row for row in bench_full("tiny", TINY, heads)}
+    return {row["variant"]: row for row in bench_full("tiny", TINY, heads)}
 
 
 def test_multipliers_save_cycles_and_nothing_else_changes(rows: dict[str, dict[str, Any]]) -> None:
