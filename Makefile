@@ -53,7 +53,7 @@ lint: $(READY) ## lint the Verilog with Verilator, and the Python with Ruff and 
 prove: $(READY) ## prove properties of the components, each with a cover and a mutant
 	$(RUN)
 
-bench: $(READY) ## measure speed, throughput, and styles of tables; PART="arbiter styles" LIBERTY="file.lib ..."
+bench: $(READY) ## measure speed, throughput, and styles of tables; PART="arbiter styles full" LIBERTY="file.lib ..."
 	$(RUN) $(PART:%=--part %) $(LIBERTY)
 
 readme: $(READY) ## write the measured parts of README.md from build/

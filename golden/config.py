@@ -25,7 +25,7 @@ __all__ = [
 
 
 class Tier(enum.IntEnum):
-    """How exactly a block or key is computed; a higher tier spends more passes. See `Config.passes`."""
+    """How exactly a block or key is computed; a higher tier reads more digits. See `Config.passes`."""
 
     LUT4 = 0
     LUT8 = 1
@@ -47,9 +47,18 @@ class Config(Parameters):
     """A configuration. Widths follow from its fields by exact bounds; they are properties, never typed elsewhere."""
 
     # -- tiers and codes --
-    def passes(self, tier: Tier) -> int:
-        """Table passes (4-bit digits read per product) of a tier."""
+    def digits_read(self, tier: Tier) -> int:
+        """Leading digits of a code that a tier computes with."""
         return {Tier.LUT4: 1, Tier.LUT8: 2, Tier.FULL: self.digits}[Tier(tier)]
+
+    def passes(self, tier: Tier) -> int:
+        """Passes of a tier: one for each digit, but a single one for FULL if it has multipliers."""
+        return 1 if tier == Tier.FULL and self.word_digits > 1 else self.digits_read(tier)
+
+    @property
+    def word_digits(self) -> int:
+        """Digits of a code that a pass reads at most: all of them if FULL has multipliers."""
+        return self.digits if self.full_engine == "multipliers" else 1
 
     @property
     def code_bits(self) -> int:
@@ -65,13 +74,8 @@ class Config(Parameters):
         weight, *rest = self.digit_weights(step)
         return DIGIT_MAX * weight + min(weight // 2, DIGIT_MAX * sum(rest))
 
-    def _code_bound(self, step: int) -> int:
-        return -DIGIT_MIN * sum(self.digit_weights(step))
-
-    @property
-    def word_bits(self) -> int:
-        """Bits of a token buffer word: one digit of every channel of one token."""
-        return DIGIT_BITS * self.head_dim
+    def _code_bound(self, step: int, digits: int) -> int:
+        return -DIGIT_MIN * sum(self.digit_weights(step)[-digits:])
 
     # -- indices --
     @property
@@ -238,13 +242,13 @@ class Config(Parameters):
 
     @property
     def key_dot_bits(self) -> int:
-        """Bits of one pass of q . k over head_dim digits."""
-        return signed_bits(self.query_max * -DIGIT_MIN * self.head_dim)
+        """Bits of one pass of q . k over head_dim channels."""
+        return signed_bits(self.query_max * self._code_bound(self.key_digit_step, self.word_digits) * self.head_dim)
 
     @property
     def key_sum_bits(self) -> int:
         """Bits of q . k over all digits of a code."""
-        return signed_bits(self.query_max * self._code_bound(self.key_digit_step) * self.head_dim)
+        return signed_bits(self.query_max * self._code_bound(self.key_digit_step, self.digits) * self.head_dim)
 
     @property
     def running_max_bits(self) -> int:
@@ -255,12 +259,12 @@ class Config(Parameters):
     @property
     def value_dot_bits(self) -> int:
         """Bits of one pass of p . v over the lanes."""
-        return signed_bits(self.prob_max * -DIGIT_MIN * self.lanes)
+        return signed_bits(self.prob_max * self._code_bound(self.value_digit_step, self.word_digits) * self.lanes)
 
     @property
     def output_sum_bits(self) -> int:
         """Bits of an output accumulator: no sum over max_tokens keys can overflow it."""
-        return signed_bits(self.prob_max * self._code_bound(self.value_digit_step) * self.max_tokens)
+        return signed_bits(self.prob_max * self._code_bound(self.value_digit_step, self.digits) * self.max_tokens)
 
     @property
     def group_prob_bits(self) -> int:

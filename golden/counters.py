@@ -52,11 +52,11 @@ def expected(config: Config, schedule: Schedule) -> Counters:
 
 
 def _by_tier(config: Config, each: NDArray[np.int64]) -> tuple[int, ...]:
-    """Passes of the tiers, given how many units each has; a tier counts as the lowest that takes as many passes."""
-    passes = [config.passes(tier) for tier in Tier]
+    """Passes of the tiers, given how many units each has; a tier counts as the lowest that reads the same digits so."""
+    reads = [(config.passes(tier), config.digits_read(tier)) for tier in Tier]
     counts = [0] * len(Tier)
     for tier, count in zip(Tier, each.tolist(), strict=True):
-        counts[passes.index(passes[tier])] += count * passes[tier]
+        counts[reads.index(reads[tier])] += count * config.passes(tier)
     return tuple(counts)
 
 

@@ -50,6 +50,9 @@ SPARE = 8
 ROWS = 4
 """Rows after which a key tile takes equally long for others, and over which that is measured."""
 
+MULTIPLIERS = 2
+"""Registers before and behind the multipliers of FULL, in front of their adder tree."""
+
 SPANS = {"pairs": 2, "half_pairs": 2, "half_triples": 3, "half_quads": 4}
 """Operands that share a table, where it is more than one."""
 
@@ -130,13 +133,20 @@ def visit(config: Config, groups: Sequence[LaneGroup]) -> Visit:
 
 
 def tree_levels(config: Config, operands: int) -> int:
-    """Cycles of a multiplier: the registers of an adder tree over the tables of so many operands."""
+    """The registers of an adder tree over the tables of so many operands."""
     span = SPANS.get(config.table, 1)
     left, levels = -(-operands // span), 1
     left = -(-left // max(1, config.tree_fanin // span))
     while left > 1:
         left, levels = -(-left // config.tree_fanin), levels + 1
     return levels
+
+
+def multiplier_latency(config: Config, operands: int) -> int:
+    """Cycles of a multiplier: those of its tables, unless FULL has multipliers, which take longer."""
+    if config.full_engine == "tables":
+        return tree_levels(config, operands)
+    return MULTIPLIERS + tree_levels(dataclasses.replace(config, table="multiply"), operands)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,11 +185,11 @@ class _Timeline:
 
     def __init__(self, config: Config, schedule: Schedule) -> None:
         self.config, self.schedule = config, schedule
-        key_levels, value_levels = tree_levels(config, config.head_dim), tree_levels(config, config.lanes)
+        key, value = multiplier_latency(config, config.head_dim), multiplier_latency(config, config.lanes)
         # Passes between q . k and waiting weights; and between the sequencer and p . v, in the queue beside that.
-        self.pipeline = key_levels + SCORE + SOFTMAX
+        self.pipeline = key + SCORE + SOFTMAX
         self.queue = BUFFER + self.pipeline + config.digits + SPARE + config.request_depth + 1
-        self.latency, self.depth = self.pipeline + WEIGHTS, value_levels + ACCUMULATE
+        self.latency, self.depth = self.pipeline + WEIGHTS, value + ACCUMULATE
         self.chunks = config.head_dim // config.output_lanes
         self.loaded = self.listed = self.keys = -1
         self.aligned = ALIGN - 1

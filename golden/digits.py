@@ -37,4 +37,4 @@ def seen(config: Config, digits: NDArray[np.int8], step: int) -> dict[Tier, NDAr
     """The codes [...] that every tier reads of digits [config.digits, ...]: the first ones, the others as zero."""
     weights = np.array(config.digit_weights(step), np.float64)
     partial = np.cumsum(digits * weights.reshape(-1, *[1] * (digits.ndim - 1)), axis=0)
-    return {tier: partial[config.passes(tier) - 1] for tier in Tier}
+    return {tier: partial[config.digits_read(tier) - 1] for tier in Tier}

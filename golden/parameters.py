@@ -11,6 +11,7 @@ DIGIT_MIN, DIGIT_MAX = -(1 << (DIGIT_BITS - 1)), (1 << (DIGIT_BITS - 1)) - 1
 
 TABLE_STYLES = ("multiply", "booth", "odd", "full", "pairs", "signed", "half_pairs", "half_triples", "half_quads")
 ADDERS = ("carry", "save")
+FULL_ENGINES = ("tables", "multipliers")
 FLOAT_FORMATS = ("fp16", "bf16")
 
 
@@ -74,6 +75,8 @@ class Parameters:
     """Form of the readers' sums: carry chains, for FPGAs, or carry-save rows, for gates."""
     tree_fanin: int = limited(64, 2, 64)
     """Addends summed between two registers of an adder tree."""
+    full_engine: str = "tables"
+    """What computes FULL: tables, in a pass for each digit, or plain multipliers, in one: the DSP blocks of an FPGA."""
 
     # -- preparation, speculation, matching and grouping --
     rotate: bool = True
@@ -128,6 +131,7 @@ class Parameters:
         need(self.float_format in FLOAT_FORMATS, "float_format", "one of " + ", ".join(FLOAT_FORMATS))
         need(self.table in TABLE_STYLES, "table", "one of " + ", ".join(TABLE_STYLES))
         need(self.adder in ADDERS, "adder", "one of " + ", ".join(ADDERS))
+        need(self.full_engine in FULL_ENGINES, "full_engine", "one of " + ", ".join(FULL_ENGINES))
         need(self.max_tokens >= self.tile, "max_tokens", f"in tile = {self.tile}..{1 << 20}")
         need(self.tile % self.piece == 0, "piece", f"a divisor of tile = {self.tile}")
         need(self.piece % self.cell == 0, "cell", f"a divisor of piece = {self.piece}")

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.config import Config
 from rtl import layouts
-from rtl.digits import weighted
+from rtl.digits import weighing, weighted
 from rtl.library import Named
 from rtl.streams import delay, flow
 
@@ -95,7 +95,7 @@ class Accumulate(wiring.Component):
             m.d.comb += [
                 lane.before.eq(before.output_sum[n]),
                 lane.rescale.eq(rescale),
-                lane.digit.eq(beat.tag.digit),
+                lane.digit.eq(weighing(config, beat.tag)),
                 lane.dot.eq(beat.dot[n]),
                 after.output_sum[n].eq(lane.after),
             ]

@@ -18,9 +18,16 @@ from rtl.reorder import Reorder, WordQueue
 
 
 def address(config: Config) -> data.StructLayout:
-    """What selects a word in its bank: the tile's slot, the row in the tile, the digit."""
+    """What selects a word in its bank: the tile's slot, the row in the tile, the digit or all of them."""
     rows = -(-config.tile // config.banks)
-    return data.StructLayout({"digit": config.digit_index_bits, "row": range(rows), "slot": range(config.tile_slots)})
+    return data.StructLayout(
+        {
+            "digit": config.digit_index_bits,
+            "whole": layouts.whole(config),
+            "row": range(rows),
+            "slot": range(config.tile_slots),
+        }
+    )
 
 
 def request(config: Config) -> data.StructLayout:

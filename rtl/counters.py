@@ -33,7 +33,7 @@ WAITS = (
 CYCLES = (BUSY, *WAITS)
 """Their sum is the number of cycles since reset or `clear`."""
 
-BEAT = ("active", "digit", "last_digit", "visit", "tile_end", "query_end")
+BEAT = ("active", "digit", "whole", "last_digit", "visit", "tile_end", "query_end")
 """What of a beat is looked at."""
 
 
@@ -43,7 +43,7 @@ def counters(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             **dict.fromkeys(CYCLES, COUNTER_BITS),
-            "passes": by_tier,  # of a tier; FULL counts as LUT8 if it takes as many
+            "passes": by_tier,  # of a tier; FULL counts as LUT8 if it reads the same digits in as many
             "products": by_tier,  # active lanes over these passes; each multiplies head_dim channels in both arrays
             "groups": COUNTER_BITS,  # lane groups of key tiles
             "key_tiles": COUNTER_BITS,  # again for every query tile
@@ -93,11 +93,14 @@ class Counters(wiring.Component):
             "rows": output.valid & output.ready,
         }
         counts: list[tuple[Value, Value, Value | int]] = [(self.counters[name], on, 1) for name, on in done.items()]
-        # How many passes a group took is its tier: known with the last of them.
+        # How many passes a group took, and whether of whole codes, is its tier: known with the last of them.
         lanes = balanced_sum([beat.active[n] for n in range(self.config.lanes)])
-        for passes in sorted({self.config.passes(tier) for tier in Tier}):
-            tier = min(tier for tier in Tier if self.config.passes(tier) == passes)
+        reads = [(self.config.passes(tier), self.config.digits_read(tier)) for tier in Tier]
+        for passes, digits in sorted(set(reads)):
+            tier = Tier(reads.index((passes, digits)))
             on = sent & beat.last_digit & (beat.digit == passes - 1)
+            if layouts.whole(self.config):
+                on &= beat.whole == (tier == Tier.FULL)
             counts += [(self.counters.passes[tier], on, passes), (self.counters.products[tier], on, lanes * passes)]
         for counter, on, step in counts:
             with m.If(on):

@@ -79,6 +79,11 @@ def group(config: Config) -> data.StructLayout:
     )
 
 
+def whole(config: Config) -> int:
+    """Bits of the mark of a pass that reads whole codes: none where no pass does."""
+    return int(config.word_digits > 1)
+
+
 def visit(config: Config) -> data.StructLayout:
     """Where a beat stands in its row: a row is visited once for every key tile."""
     return data.StructLayout(
@@ -93,12 +98,13 @@ def visit(config: Config) -> data.StructLayout:
 
 
 def beat(config: Config) -> data.StructLayout:
-    """One pass: the digit that one row reads of one lane group."""
+    """One pass: the digit that one row reads of one lane group, or all of them."""
     return data.StructLayout(
         {
             "tokens": data.ArrayLayout(config.token_bits, config.lanes),
             "active": config.lanes,
             "digit": config.digit_index_bits,
+            "whole": whole(config),
             "last_digit": 1,
             "visit": visit(config),
             "row_end": 1,  # last pass of the visit
@@ -115,8 +121,8 @@ QUERY_SLOTS = 2
 
 
 def word(config: Config) -> data.ArrayLayout:
-    """One digit of every channel of a token."""
-    return data.ArrayLayout(DIGIT_BITS, config.head_dim)
+    """What a pass reads of every channel of a token: a digit; or whole codes, where a single digit is at their top."""
+    return data.ArrayLayout(DIGIT_BITS * config.word_digits, config.head_dim)
 
 
 def key_tag(config: Config) -> data.StructLayout:
@@ -124,6 +130,7 @@ def key_tag(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "digit": config.digit_index_bits,
+            "whole": whole(config),
             "last_digit": 1,
             "active": config.lanes,
             "scales": data.ArrayLayout(scales(config), config.lanes),
@@ -154,7 +161,9 @@ def prob_tag(config: Config) -> data.StructLayout:
 
 def value_tag(config: Config) -> data.StructLayout:
     """What travels beside the digits of a lane group through the p . v multiplier."""
-    return data.StructLayout({"digit": config.digit_index_bits, "last_digit": 1, "visit": visit(config)})
+    return data.StructLayout(
+        {"digit": config.digit_index_bits, "whole": whole(config), "last_digit": 1, "visit": visit(config)}
+    )
 
 
 def operand(bits: int, operands: int, tag: ShapeLike) -> data.StructLayout:

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from golden.config import Config
 from golden.formats import FORMATS
 from rtl import layouts
-from rtl.digits import weighted
+from rtl.digits import weighing, weighted
 from rtl.library import Named
 from rtl.streams import delay, flow, saturate
 
@@ -17,8 +17,8 @@ from rtl.streams import delay, flow, saturate
 class ScoreLane(wiring.Component):
     """The score of one key lane: accumulate over the passes, scale, shift right with rounding, shift left.
 
-    `take` adds a dot product, to zero if `start`; all later stages move with `enable`. `exponent` and the scales
-    belong to the dot product beside them.
+    `take` adds a dot product, of the weight of `digit`, to zero if `start`; all later stages move with `enable`.
+    `exponent` and the scales belong to the dot product beside them.
     """
 
     latency = 4
@@ -29,6 +29,7 @@ class ScoreLane(wiring.Component):
             {
                 "enable": In(1),
                 "take": In(1),
+                "start": In(1),
                 "digit": In(config.digit_index_bits),
                 "dot": In(signed(config.key_dot_bits)),
                 "exponent": In(FORMATS[config.float_format].exponent_bits),
@@ -45,7 +46,7 @@ class ScoreLane(wiring.Component):
         added = weighted(m, config, config.key_digit_step, self.dot, self.digit, "added")
         key_sum = Signal(signed(config.key_sum_bits), reset_less=True)
         with m.If(self.take):
-            m.d.sync += key_sum.eq(Mux(self.digit == 0, 0, key_sum) + added)
+            m.d.sync += key_sum.eq(Mux(self.start, 0, key_sum) + added)
         mantissa = delay(m, self.enable, self.key_mantissa, 1, "mantissa")
         # The binary point of the sum, seen from the last bit of a score: positive means shift left.
         constant = Const(config.score_fraction_bits - form.bias - (config.query_bits - 2))
@@ -89,7 +90,8 @@ class Score(wiring.Component):
             m.d.comb += [
                 lane.enable.eq(advance),
                 lane.take.eq(self.i.valid & advance),
-                lane.digit.eq(tag.digit),
+                lane.start.eq(tag.digit == 0),
+                lane.digit.eq(weighing(self.config, tag)),
                 lane.dot.eq(entering.dot[n]),
                 lane.exponent.eq(entering.operand_tag.exponent),
                 lane.key_mantissa.eq(tag.scales[n].key_mantissa),

@@ -99,6 +99,7 @@ class Sequencer(wiring.Component):
             beat.tokens.eq(current.tokens),
             beat.active.eq(current.active),
             beat.digit.eq(digit),
+            beat.whole.eq(current.tier == Tier.FULL),
             beat.last_digit.eq(last_digit),
             beat.visit.row.eq(row),
             beat.visit.start.eq(group == 0),

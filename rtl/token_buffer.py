@@ -1,7 +1,7 @@
 """The banked token buffers: a few key/value tiles on chip, read by all lanes through the bank arbiter.
 
 Token t of a tile lies in bank t mod banks, so consecutive tokens never collide. Every digit of the codes has a
-memory of its own: a pass reads only the digit that it needs.
+memory of its own: a pass reads only the digit that it needs, or all at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rtl.library import Named
 
 
 def words_layout(config: Config, side: data.Layout) -> data.StructLayout:
-    """One digit of the codes of a lane group's tokens, and their side data."""
+    """What a pass reads of the codes of a lane group's tokens, and their side data."""
     return data.StructLayout(
         {
             "codes": data.ArrayLayout(layouts.word(config), config.lanes),
@@ -33,7 +33,10 @@ def entry(config: Config, side: data.Layout) -> data.StructLayout:
 
 
 class Bank(wiring.Component):
-    """The memories of one bank: one for each digit, and one for the side data. One read per cycle, latency 1."""
+    """The memories of one bank: one for each digit, and one for the side data. One read per cycle, latency 1.
+
+    Where passes may read whole codes, the digit that any other pass reads takes the place of the first one.
+    """
 
     def __init__(self, config: Config, side: data.Layout) -> None:
         self.config, self.side = config, side
@@ -44,7 +47,7 @@ class Bank(wiring.Component):
                 "entry": In(entry(config, side)),
                 "read": In(1),
                 "address": In(address(config)),
-                "data": Out(config.word_bits + side.size),
+                "data": Out(layouts.word(config).size + side.size),
             }
         )
 
@@ -70,15 +73,21 @@ class Bank(wiring.Component):
         for digit in range(config.digits):
             low = DIGIT_BITS * (config.digits - 1 - digit)  # digit 0 is the most significant
             word = Cat(self.entry.codes[c][low : low + DIGIT_BITS] for c in range(config.head_dim))
-            enable = self.read & (self.address.digit == digit)
-            planes.append(plane(f"digit_{digit}", config.word_bits, word, enable))
+            wanted = self.address.digit == digit
+            if layouts.whole(config):
+                wanted |= self.address.whole
+            planes.append(plane(f"digit_{digit}", len(word), word, self.read & wanted))
         selected = Signal.like(self.address.digit)
         with m.If(self.read):
             m.d.sync += selected.eq(self.address.digit)
         side = Const(0, 0)
         if self.side.size:
             side = plane("side", self.side.as_shape().width, Value.cast(self.entry.side), self.read)
-        m.d.comb += self.data.eq(Cat(Array(planes)[selected], side))
+        first = Signal(len(planes[0]))
+        m.d.comb += first.eq(Array(planes)[selected])
+        digits = [first, *planes[1 : config.word_digits]]
+        codes = (digit.word_select(c, DIGIT_BITS) for c in range(config.head_dim) for digit in reversed(digits))
+        m.d.comb += self.data.eq(Cat(codes, side))
         return m
 
 
@@ -118,7 +127,8 @@ class TokenBuffer(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self.config
-        arbiter = BankArbiter(config, config.word_bits + self.side.size)
+        bits = layouts.word(config).size
+        arbiter = BankArbiter(config, bits + self.side.size)
         m.submodules.arbiter = Named(arbiter, f"bank_arbiter_{arbiter.word}")
         depth = config.request_depth + arbiter.latency
         m.submodules.beats = beats = fifo.SyncFIFO(width=layouts.beat(config).size, depth=depth)
@@ -144,11 +154,12 @@ class TokenBuffer(wiring.Component):
                 wanted.address.row.eq(row),
                 wanted.address.slot.eq(self.i.payload.tile_slot),
                 wanted.address.digit.eq(self.i.payload.digit),
+                wanted.address.whole.eq(self.i.payload.whole),
                 arbiter.words[n].ready.eq(complete & self.o.ready),
-                Value.cast(self.o.payload.codes[n]).eq(arbiter.words[n].payload[: config.word_bits]),
+                Value.cast(self.o.payload.codes[n]).eq(arbiter.words[n].payload[:bits]),
             ]
             if self.side.size:
-                m.d.comb += Value.cast(self.o.payload.side[n]).eq(arbiter.words[n].payload[config.word_bits :])
+                m.d.comb += Value.cast(self.o.payload.side[n]).eq(arbiter.words[n].payload[bits:])
 
         write_bank, write_row = self.place(self.token)
         for n in range(config.banks):

@@ -1,4 +1,4 @@
-"""`make bench`: speed of golden model, generator and simulation; throughput of the hardware; and styles of tables."""
+"""`make bench`: speed of golden model, generator and simulation; throughput of the hardware; designs compared."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.table import Table
 
 from golden.attention import attention
 from golden.config import Config
@@ -19,6 +20,8 @@ from rtl.components import COMPONENTS
 from rtl.emit import to_verilog
 from scripts.bench_arbiter import bench_arbiter
 from scripts.bench_cycles import bench_cycles
+from scripts.bench_full import bench_full
+from scripts.bench_full import table as full_table
 from scripts.cli import FAILED, console, describe, main, rows_table, with_preset
 from scripts.default_library import default_library
 from scripts.demo import SAMPLE, fitting
@@ -94,7 +97,7 @@ def bench_switching(config: Config) -> list[dict[str, Any]]:
     return found
 
 
-PARTS = ("golden", "generator", "arbiter", "switching", "simulation", "cycles", "styles", "widths")
+PARTS = ("golden", "generator", "arbiter", "switching", "simulation", "cycles", "styles", "widths", "full")
 
 
 @click.command()
@@ -121,11 +124,17 @@ def bench(name: str, config: Config, parts: tuple[str, ...], clock_ns: float, li
             "cycles": lambda: bench_cycles(config, heads[0], told),
             "styles": lambda: rows(config, heads[0], targets(liberty, clock_ns), told),
             "widths": lambda: widths(config, heads, read(liberty[0] if liberty else default_library()), told),
+            "full": lambda: bench_full(name, config, heads, told),
+        }
+        tables_of: dict[str, Callable[[Any], list[Table]]] = {
+            "styles": tables,
+            "full": lambda rows: [full_table(rows)],
         }
         for part in parts or PARTS:
             told(f"measuring: {part}")
             figures[part] = measures[part]()
-            for table in tables(figures[part]) if part == "styles" else [rows_table(part, figures[part])]:
+            shown = tables_of[part](figures[part]) if part in tables_of else [rows_table(part, figures[part])]
+            for table in shown:
                 console.print(table)
             path = write_results("bench", name, config, figures)
     if "styles" in (parts or PARTS):

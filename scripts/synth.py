@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import click
 from rich.table import Table
@@ -25,7 +25,8 @@ from scripts.yosys import TARGETS, Netlist, commands, synthesize
 def synth(name: str, config: Config, target: str, flatten: bool) -> None:
     """Synthesize every component; write build/<preset>/synth.json, and the same as synth_<target>.json."""
     console.print(describe(name, config))
-    netlists = synthesize_all(config, target, flatten)
+    with console.status("synthesizing") as status:
+        netlists = synthesize_all(config, target, flatten, told=status.update)
     figures = {
         "target": target,
         "flattened": flatten,
@@ -39,17 +40,23 @@ def synth(name: str, config: Config, target: str, flatten: bool) -> None:
     console.print(f"results: {path}")
 
 
-def synthesize_all(config: Config, target: str, flatten: bool = False) -> list[Netlist]:
-    """All components, the core last: unless flattened, it is put together from those that are parts of it."""
+def synthesize_all(
+    config: Config,
+    target: str,
+    flatten: bool = False,
+    names: Sequence[str] = tuple(COMPONENTS),
+    told: Callable[[str], object] = lambda _: None,
+) -> list[Netlist]:
+    """Components in their order: unless flattened, those made of others are put together from these."""
     found: list[Netlist] = []
     known: dict[str, Netlist] = {}
-    for name, component in COMPONENTS.items():
-        with console.status(f"synthesizing {name}"):
-            rtlil = to_rtlil(component(config), name)
-            modules = digests(rtlil)
-            own = modules.pop(name)
-            parts = {} if flatten else {part: known[each] for part, each in modules.items() if each in known}
-            found.append(netlist := synthesize(rtlil, name, target, flatten=flatten, parts=parts))
+    for name in names:
+        told(f"synthesizing {name}")
+        rtlil = to_rtlil(COMPONENTS[name](config), name)
+        modules = digests(rtlil)
+        own = modules.pop(name)
+        parts = {} if flatten else {part: known[each] for part, each in modules.items() if each in known}
+        found.append(netlist := synthesize(rtlil, name, target, flatten=flatten, parts=parts))
         known[own] = netlist
         console.print(f"  {name}: {netlist.luts:,} LUTs, {netlist.seconds:.0f} s")
     return found

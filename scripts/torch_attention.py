@@ -175,7 +175,7 @@ class TorchAttention:
     def _mixed(self, prepared: Prepared, head: int) -> Callable[[Tensor, Tensor], Tensor]:
         """Attention [rows, channels] of rows at `places` that meet the keys at tiers [rows, tokens]."""
         config = self.config
-        lowest = [min(tier for tier in Tier if config.passes(tier) > n) for n in range(1, config.digits)]
+        lowest = [min(tier for tier in Tier if config.digits_read(tier) > n) for n in range(1, config.digits)]
         fraction = 1 << config.score_fraction_bits
         bound = 1 << (config.score_bits - 1)
         one = 1 << (config.prob_bits - 1)

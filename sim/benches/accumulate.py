@@ -35,17 +35,19 @@ class Rows:
     def add(self, tier: Tier, visit: dict[str, Any], weight: np.ndarray, digits: np.ndarray, tag: Fields) -> None:
         """A lane group: weights [lanes], digits [digits, lanes, head_dim] of the values."""
         config, row = self.config, visit["row"]
+        value_sum = multiply_rows(weight[None], seen(config, digits, config.value_digit_step)[tier].T)
+        whole = config.passes(tier) < config.digits_read(tier)
         for index in range(config.passes(tier)):
             last = index == config.passes(tier) - 1
+            dot = value_sum[0] if whole else multiply(weight, digits[index].T)
             product = {
-                "dot": multiply(weight, digits[index].T).tolist(),
+                "dot": dot.tolist(),
                 "operand_tag": tag,
-                "tag": {"digit": index, "last_digit": last, "visit": visit},
+                "tag": {"digit": index, "whole": whole, "last_digit": last, "visit": visit},
             }
             self.words.append(pack(layouts.value_product(config), product))
         if visit["first"] and visit["start"]:
             self.prob_total[row], self.output_sum[row] = 0, 0
-        value_sum = multiply_rows(weight[None], seen(config, digits, config.value_digit_step)[tier].T)
         rescale = np.array([tag["rescale"]])
         self.prob_total[row] = accumulate(self.prob_total[row], rescale, np.array([tag["prob_sum"]]))
         self.output_sum[row] = accumulate(self.output_sum[row], rescale, value_sum)

@@ -143,7 +143,7 @@ async def served(dut: Any, pattern: str, stalls: float) -> None:
     rng = np.random.default_rng(seed)
     asked = indices(config, rng, pattern)
     total = bank_words(config) * config.banks
-    contents = {located(config, n): int.from_bytes(rng.bytes(config.word_bits // 8)) for n in range(total)}
+    contents = {located(config, n): int.from_bytes(rng.bytes(layouts.word(config).size // 8)) for n in range(total)}
     wanted = [[located(config, index) for index in lane] for lane in asked.tolist()]
 
     bench = Testbench(dut)

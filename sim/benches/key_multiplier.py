@@ -27,6 +27,7 @@ def key_multiplier() -> Multiplier:
         operands=config.head_dim,
         readers=config.lanes,
         most=config.query_max,
+        step=config.key_digit_step,
     )
 
 

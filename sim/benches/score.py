@@ -51,16 +51,19 @@ async def scores(dut: Any, stalls: float) -> None:
             scale["key_exponent"] = own
         key_mantissa = np.array([scale["key_mantissa"] for scale in scales])
         info, beside = fields(rng, layouts.row_info(config)), fields(rng, layouts.key_tag(config))
+        codes = seen(config, digits, config.key_digit_step)[tier]
+        whole = config.passes(tier) < config.digits_read(tier)
         for index in range(config.passes(tier)):
             last = index == config.passes(tier) - 1
+            dot = multiply_rows(mantissa[None], codes)[0] if whole else multiply(mantissa, digits[index])
             product = {
-                "dot": multiply(mantissa, digits[index]).tolist(),
+                "dot": dot.tolist(),
                 "operand_tag": {"exponent": exponent, "info": info},
-                "tag": beside | {"digit": index, "last_digit": last, "scales": scales},
+                "tag": beside | {"digit": index, "whole": whole, "last_digit": last, "scales": scales},
             }
             words.append(pack(layouts.key_product(config), product))
         last_passes.append(len(words) - 1)
-        key_sum = multiply_rows(mantissa[None], seen(config, digits, config.key_digit_step)[tier])
+        key_sum = multiply_rows(mantissa[None], codes)
         row = score(config, key_sum, np.array([exponent]), key_mantissa, key_exponent)[0].tolist()
         scored = {"score": row, "active": beside["active"], "scales": scales, "visit": beside["visit"], "info": info}
         expected.append(pack(layouts.scored(config), scored))

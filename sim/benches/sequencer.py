@@ -64,6 +64,7 @@ def beats(config: Config, tile: KeyTile) -> Iterator[int]:
                     "tokens": group.tokens.tolist(),
                     "active": lane_mask(group.active),
                     "digit": digit,
+                    "whole": config.word_digits > 1 and group.tier == Tier.FULL,
                     "last_digit": digit == passes - 1,
                     "visit": visit,
                     "row_end": row_end,

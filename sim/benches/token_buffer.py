@@ -31,9 +31,11 @@ BEATS = 60
 
 @dataclasses.dataclass
 class Token:
-    """A token as written, and what each of its digits must give."""
+    """A token as written, and what it and each of its digits must give."""
 
     entry: int
+    codes: list[int]
+    """[head_dim]"""
     words: list[list[int]]
     """[digits][head_dim]"""
     side: dict[str, int]
@@ -77,7 +79,7 @@ def random_tile(config: Config, rng: np.random.Generator, side: data.Layout) -> 
     words = (digits & (1 << DIGIT_BITS) - 1).swapaxes(0, 1).tolist()
     sides = [fields(rng, side) for _ in range(config.tile)]
     return [
-        Token(pack(entry(config, side), {"codes": code, "side": beside}), word, beside)
+        Token(pack(entry(config, side), {"codes": code, "side": beside}), code, word, beside)
         for code, word, beside in zip(stored(digits).tolist(), words, sides, strict=True)
     ]
 
@@ -88,12 +90,14 @@ def random_beat(config: Config, rng: np.random.Generator, pattern: str, slots: l
         tokens = rng.integers(0, config.tile - config.lanes, endpoint=True) + np.arange(config.lanes)
     else:
         tokens = rng.integers(0, config.tile, config.lanes)
+    whole = config.word_digits > 1 and bool(rng.integers(0, 2))
     active = config.lanes if rng.integers(0, 2) else int(rng.integers(1, config.lanes, endpoint=True))
     tokens[active:] = tokens[0]
     return fields(rng, layouts.beat(config)) | {
         "tokens": tokens.tolist(),
         "active": (1 << active) - 1,
-        "digit": int(rng.integers(0, config.digits)),
+        "digit": 0 if whole else int(rng.integers(0, config.digits)),
+        "whole": whole,
         "tile_slot": int(rng.choice(slots)),
     }
 
@@ -110,7 +114,14 @@ async def check_reads(dut: Any, buffer: Callable[[Config], TokenBuffer], pattern
     writer = Writer(dut, Pauses(stalls, seed=seed))
     bench.ports.append(writer)
     source = bench.source("i", pauses=Pauses(stalls, seed=seed + 1))
-    sink = bench.sink("o", board.check, Pauses(stalls, seed=seed + 2))
+    beside_digit = DIGIT_BITS * (config.word_digits - 1)  # bits of a code that mean nothing if a single digit is read
+    unread = pack(layout, {"codes": [[(1 << beside_digit) - 1] * config.head_dim] * config.lanes})
+    whole = pack(layout, {"beat": {"whole": config.word_digits > 1}})
+
+    def check(word: int, cycle: int) -> None:
+        board.check(word if word & whole else word & ~unread, cycle)
+
+    sink = bench.sink("o", check, Pauses(stalls, seed=seed + 2))
     await bench.reset()
 
     def fill(slot: int) -> list[Token]:
@@ -127,7 +138,9 @@ async def check_reads(dut: Any, buffer: Callable[[Config], TokenBuffer], pattern
         beats = [random_beat(config, rng, pattern, others) for _ in range(BEATS)]
         for beat in beats:
             tokens = [tiles[beat["tile_slot"]][token] for token in beat["tokens"]]
-            codes, sides = [token.words[beat["digit"]] for token in tokens], [token.side for token in tokens]
+            sides = [token.side for token in tokens]
+            read = [[digit << beside_digit for digit in token.words[beat["digit"]]] for token in tokens]
+            codes = [token.codes for token in tokens] if beat["whole"] else read
             board.expected.append(pack(layout, {"codes": codes, "side": sides, "beat": beat}))
         source.words.extend(pack(layouts.beat(config), beat) for beat in beats)
         await bench.run(lambda: writer.done and not board.expected, limit)

@@ -26,6 +26,7 @@ def value_multiplier() -> Multiplier:
         operands=config.lanes,
         readers=config.head_dim,
         most=config.prob_max,
+        step=config.value_digit_step,
     )
 
 

@@ -30,6 +30,7 @@ CONFIG = Config(
     max_tokens=4,
 )
 """Small enough for a solver; nothing in the control of a stream depends on the widths."""
+WHOLE = dataclasses.replace(CONFIG, full_engine="multipliers")
 NARROW_BITS = 3
 MANY = 4
 """From so many operands in a table on, its products are proved for narrow operands only: solvers take too long."""
@@ -59,11 +60,12 @@ LATE = Edit("arbiter", "queue.r_rdy & words.room", "queue.r_rdy")
 STALL = Edit("streams", "advance.eq(o.ready | ~o.valid)", "advance.eq(1)")
 
 
-def stream_rules(component: str, bound: int, mutant: Edit = STALL, induction: int | None = 2) -> Property:
+def stream_rules(
+    component: str, bound: int, mutant: Edit = STALL, induction: int | None = 2, config: Config = CONFIG
+) -> Property:
     """The transfer rules of all streams of a component."""
-    return Property(
-        f"{component}_streams", component, lambda: Harness(COMPONENTS[component](CONFIG)), bound, mutant, induction
-    )
+    name = f"{component}_whole_streams" if config is WHOLE else f"{component}_streams"
+    return Property(name, component, lambda: Harness(COMPONENTS[component](config)), bound, mutant, induction)
 
 
 def products(style: str, mutant: Edit, inverted: bool = False) -> Property:
@@ -136,6 +138,13 @@ PROPERTIES: tuple[Property, ...] = (
     whole_products("half_pairs", Edit("table_styles", "~first), plane)", "~first), plane & 1)")),
     *(switch(style) for style in ("odd", "full", "signed", "pairs", "half_pairs")),
     Property(
+        "whole_code_switch",
+        "multiplier",
+        lambda: TableSwitch(WHOLE, bits=2),
+        8,
+        Edit("products", "delay(m, self.enable, held, 1,", "delay(m, self.enable, held, 0,"),
+    ),
+    Property(
         "fork_streams",
         "streams",
         lambda: Harness(Fork(8, 3)),
@@ -166,9 +175,11 @@ PROPERTIES: tuple[Property, ...] = (
     stream_rules("normalise", 24),
     stream_rules("key_multiplier", 10),
     stream_rules("value_multiplier", 10),
+    stream_rules("value_multiplier", 10, config=WHOLE),
     stream_rules("arbiter", 10, LATE),
     stream_rules("value_buffer", 8, LATE, None),
     stream_rules("key_buffer", 8, LATE, None),
+    stream_rules("key_buffer", 8, LATE, None, config=WHOLE),
     stream_rules(
         "sequencer", 12, Edit("sequencer", "taken = self.o.valid & self.o.ready", "taken = self.o.valid"), None
     ),

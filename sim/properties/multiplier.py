@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from amaranth.hdl import Assert, Assume, C, Cat, Cover, Module, Signal, Value, signed
+from amaranth.hdl import Assert, Assume, C, Cat, Cover, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
 from golden.config import DIGIT_BITS, DIGIT_MAX, DIGIT_MIN, Config, signed_bits
@@ -121,17 +121,20 @@ class TableSwitch(Harness):
     that it becomes.
     """
 
-    OPERANDS, BITS = 2, 3
+    OPERANDS = 2
 
-    def __init__(self, config: Config) -> None:
-        self.dot = signed(signed_bits((1 << (self.BITS - 1)) * -DIGIT_MIN * self.OPERANDS))
+    def __init__(self, config: Config, bits: int = 3) -> None:
+        self.config, self.bits = config, bits
+        weights = config.digit_weights(config.key_digit_step)[-config.word_digits :]
+        self.dot = signed(signed_bits((1 << (bits - 1)) * -DIGIT_MIN * sum(weights) * self.OPERANDS))
         super().__init__(
             Multiplier(
                 config,
                 operands=self.OPERANDS,
                 readers=1,
-                operand_bits=self.BITS,
+                operand_bits=bits,
                 dot_bits=self.dot.width,
+                step=config.key_digit_step,
                 operand_tag=1,
                 tag=self.dot,
             )
@@ -140,7 +143,7 @@ class TableSwitch(Harness):
     def properties(self, m: Module) -> None:
         super().properties(m)
         operand, codes, product = self.component.operand, self.component.codes, self.component.product
-        layout = data.ArrayLayout(signed(self.BITS), self.OPERANDS)
+        layout = data.ArrayLayout(signed(self.bits), self.OPERANDS)
         multiplicand = Signal(layout)
         held = Signal()
         accepted = operand.valid & operand.ready
@@ -149,13 +152,26 @@ class TableSwitch(Harness):
             m.d.sync += [held.eq(1), multiplicand.eq(operand.payload.mantissa)]
         with m.Elif(left):
             m.d.sync += held.eq(0)
-        digits = codes.payload.digits[0]
-        dot = sum((multiple(m, multiplicand[n], digits[n]) for n in range(self.OPERANDS)), Value.cast(0))
+        dot = self.expected(m, multiplicand, codes.payload)
         m.d.comb += [
-            *(Assume(operand.payload.mantissa[n] != -(1 << (self.BITS - 1))) for n in range(self.OPERANDS)),
+            *(Assume(operand.payload.mantissa[n] != -(1 << (self.bits - 1))) for n in range(self.OPERANDS)),
             Assume(~codes.valid | (codes.payload.tag == dot)),
             Assert(~(codes.valid & codes.ready) | held),
             Assert(~accepted | ~held | left),
             Assert(~product.valid | (product.payload.dot[0] == product.payload.tag)),
             Cover(product.valid & (product.payload.dot[0] < -32) & left & accepted),
         ]
+
+    def expected(self, m: Module, multiplicand: data.View, codes: data.View) -> Value:
+        """The dot product of what a pass reads: the digits at the top of the codes, or whole codes."""
+        places = range(self.config.word_digits)
+        parts = [
+            [multiple(m, multiplicand[n], codes.digits[0][n].word_select(place, DIGIT_BITS)) for place in places]
+            for n in range(self.OPERANDS)
+        ]
+        dot = sum((part[-1] for part in parts), Value.cast(0))
+        if len(places) == 1:
+            return dot
+        step = self.config.key_digit_step
+        whole = sum((part[place] << step * place for part in parts for place in places), Value.cast(0))
+        return Mux(codes.whole, whole, dot)

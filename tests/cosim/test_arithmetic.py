@@ -39,6 +39,9 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "bf16": {"float_format": "bf16"},
     "bf16-narrow": {"float_format": "bf16", **NARROW},
     "two-digits": {"digits": 2},
+    "multipliers": {"full_engine": "multipliers"},
+    "multipliers-wide": {"full_engine": "multipliers", "key_digit_step": 4, "value_digit_step": 2, **WIDE},
+    "multipliers-two-digits": {"full_engine": "multipliers", "adder": "carry", "tree_fanin": 2, "digits": 2},
     "head-48": {"head_dim": 48},
     "fanin-2": {"tree_fanin": 2, "table": "odd", "adder": "carry"},
     # An odd fan-in joins whole pairs only: the tree is deeper than that of single operands.
@@ -46,6 +49,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "lanes-8": {"lanes": 8, "tree_fanin": 2},
     "one-chunk": {"lanes": 8, "tile": 8},
 }
+MULTIPLIERS = ("multipliers", "multipliers-wide", "multipliers-two-digits")
 CASES = {
     "align": ("bf16-narrow", "wide"),
     "key_multiplier": (
@@ -55,11 +59,12 @@ CASES = {
         "head-48",
         "fanin-2",
         "pairs-fanin-3",
+        *MULTIPLIERS,
     ),
-    "value_multiplier": (*(f"{style}-carry" for style in TABLE_STYLES), "wide", "narrow", "lanes-8"),
-    "score": ("tiny", "bf16", "narrow", "wide"),
+    "value_multiplier": (*(f"{style}-carry" for style in TABLE_STYLES), "wide", "narrow", "lanes-8", *MULTIPLIERS),
+    "score": ("tiny", "bf16", "narrow", "wide", *MULTIPLIERS),
     "softmax": ("tiny", "narrow", "wide", "lanes-8"),
-    "accumulate": ("two-digits", "wide", "lanes-8"),
+    "accumulate": ("two-digits", "wide", "lanes-8", *MULTIPLIERS),
     "normalise": ("narrow", "wide", "head-48", "one-chunk"),
 }
 

@@ -15,8 +15,9 @@ from golden import cycles as predicted
 from golden.attention import attention
 from golden.config import TABLE_STYLES, Config, Tier
 from golden.counters import expected
-from golden.cycles import cycles, tree_levels
+from golden.cycles import cycles, multiplier_latency, tree_levels
 from golden.group import in_columns
+from golden.parameters import FULL_ENGINES
 from golden.prepare import prepare
 from golden.presets import PRESETS, preset
 from golden.schedule import LaneGroup, Packing, in_order, schedule
@@ -25,6 +26,7 @@ from rtl import layouts
 from rtl.accumulate import Accumulate
 from rtl.align import Align
 from rtl.counters import CYCLES
+from rtl.multiplier import KeyMultiplier, ValueMultiplier
 from rtl.normalise import NormaliseLane
 from rtl.reader import Reader
 from rtl.score import Score
@@ -116,6 +118,12 @@ def test_cycles_are_predicted_exactly(case: str) -> None:
     assert cycles(TINY, work.schedule).total == run(work)["cycles"]
 
 
+@pytest.mark.parametrize("case", ["full_tiles_full", "query_tiles_of_three_rows"])
+def test_cycles_with_multipliers_are_predicted_exactly(case: str) -> None:
+    config, work = dataclasses.replace(TINY, full_engine="multipliers"), EXACT[case]()
+    assert cycles(config, work.schedule).total == run(work, config=config)["cycles"]
+
+
 @pytest.mark.parametrize("case", CLOSE)
 def test_cycles_are_predicted_within_half_a_percent(case: str) -> None:
     work = CLOSE[case]()
@@ -131,8 +139,10 @@ def test_counters_tell_where_the_cycles_went(case: str) -> None:
     assert {name: counted[name] for name in causes} == {name: found[name] for name in causes}
 
 
-def test_small_variants_are_predicted() -> None:
-    config = dataclasses.replace(TINY, digits=2, table="odd", tree_fanin=2, tile_slots=2, request_depth=2)
+@pytest.mark.parametrize("engine", FULL_ENGINES)
+def test_small_variants_are_predicted(engine: str) -> None:
+    small = {"digits": 2, "table": "odd", "tree_fanin": 2, "tile_slots": 2, "request_depth": 2}
+    config = dataclasses.replace(TINY, full_engine=engine, **small)
     work = small_workload(config, seed=6)
     found = run(work, config=config)["cycles"]
     assert abs(cycles(config, work.schedule).total - found) <= 0.01 * found
@@ -153,6 +163,14 @@ def test_adder_trees_are_as_deep_as_those_of_the_hardware(name: str, table: str)
     config = dataclasses.replace(PRESETS[name], table=table)
     levels = [tree_levels(config, operands) for operands in (config.head_dim, config.lanes)]
     assert levels == [Reader.stages(STYLES[table], n, config.tree_fanin) for n in (config.head_dim, config.lanes)]
+
+
+@pytest.mark.parametrize("engine", FULL_ENGINES)
+@pytest.mark.parametrize("name", PRESETS)
+def test_multipliers_take_as_long_as_those_of_the_hardware(name: str, engine: str) -> None:
+    config = dataclasses.replace(PRESETS[name], full_engine=engine)
+    latencies = [multiplier_latency(config, operands) for operands in (config.head_dim, config.lanes)]
+    assert latencies == [KeyMultiplier(config).latency, ValueMultiplier(config).latency]
 
 
 def test_latencies_are_those_of_the_hardware() -> None:

@@ -20,6 +20,8 @@ CONFIGS: dict[str, Config] = {
     "depth2": dataclasses.replace(TINY, request_depth=2),
     "bf16": dataclasses.replace(TINY, float_format="bf16"),
     "digits2": dataclasses.replace(TINY, digits=2),
+    "multipliers": dataclasses.replace(TINY, full_engine="multipliers"),
+    "multipliers2": dataclasses.replace(TINY, full_engine="multipliers", digits=2, banks=3),
     "ecp5": preset("ecp5"),
 }
 SEED = 7
@@ -32,14 +34,14 @@ def test_query_buffer(name: str) -> None:
     assert figures["words_compared"] > 500
 
 
-@pytest.mark.parametrize("name", ["tiny", "lanes8", "digits2", "ecp5"])
+@pytest.mark.parametrize("name", ["tiny", "lanes8", "digits2", "multipliers", "multipliers2", "ecp5"])
 def test_sequencer(name: str) -> None:
     figures = simulate("sequencer", CONFIGS[name], seed=SEED)
     assert figures["mismatches"] == 0
     assert figures["words_compared"] > 1000
 
 
-@pytest.mark.parametrize("name", ["tiny", "banks3", "banks8", "lanes8", "depth1", "depth2", "ecp5"])
+@pytest.mark.parametrize("name", ["tiny", "banks3", "banks8", "lanes8", "depth1", "depth2", "multipliers", "ecp5"])
 def test_arbiter(name: str) -> None:
     config = CONFIGS[name]
     figures = simulate("arbiter", config, seed=SEED)
@@ -53,14 +55,16 @@ def test_arbiter(name: str) -> None:
     assert 1 / config.lanes < rates["random"] < 1
 
 
-@pytest.mark.parametrize("name", ["tiny", "banks3", "banks8", "lanes8", "depth1", "depth2"])
+@pytest.mark.parametrize(
+    "name", ["tiny", "banks3", "banks8", "lanes8", "depth1", "depth2", "multipliers", "multipliers2"]
+)
 def test_key_buffer(name: str) -> None:
     figures = simulate("key_buffer", CONFIGS[name], seed=SEED)
     assert figures["mismatches"] == 0
     assert figures["words_compared"] > 1000
 
 
-@pytest.mark.parametrize("name", ["tiny", "banks3", "digits2"])
+@pytest.mark.parametrize("name", ["tiny", "banks3", "digits2", "multipliers", "multipliers2"])
 def test_value_buffer(name: str) -> None:
     figures = simulate("value_buffer", CONFIGS[name], seed=SEED)
     assert figures["mismatches"] == 0

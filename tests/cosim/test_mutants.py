@@ -22,10 +22,11 @@ import dataclasses, json, sys
 import rtl
 from golden.presets import preset
 from sim.simulate import BenchFailed, simulate
-component, table = sys.argv[1:]
+component, table, engine = sys.argv[1:]
 finding = None
 try:
-    simulate(component, dataclasses.replace(preset("tiny"), table=table, reuse_distance=0.3))
+    config = dataclasses.replace(preset("tiny"), table=table, full_engine=engine, reuse_distance=0.3)
+    simulate(component, config)
 except BenchFailed as failure:
     finding = str(failure)
 print(json.dumps({"rtl": rtl.__file__, "finding": finding}))
@@ -43,6 +44,7 @@ class Mutant:
     replacement: str
     component: str
     table: str = "odd"
+    engine: str = "tables"
 
 
 MUTANTS = (
@@ -99,9 +101,49 @@ MUTANTS = (
         "value_multiplier",
         "full",
     ),
+    Mutant(
+        "operands-before-their-codes",
+        "products",
+        "delay(m, self.enable, held, 1,",
+        "delay(m, self.enable, held, 0,",
+        "value_multiplier",
+        engine="multipliers",
+    ),
+    Mutant(
+        "products-while-stalled",
+        "products",
+        "delay(m, self.enable, product, 1,",
+        "delay(m, 1, product, 1,",
+        "value_multiplier",
+        engine="multipliers",
+    ),
+    Mutant(
+        "sign-at-the-wrong-place",
+        "digits",
+        "step * n + DIGIT_BITS - 1",
+        "step * n + DIGIT_BITS - 2",
+        "value_multiplier",
+        engine="multipliers",
+    ),
+    Mutant(
+        "whole-too-early",
+        "multiplier",
+        'whole, self.latency, "whole"',
+        'whole, self.latency - 1, "whole"',
+        "value_multiplier",
+        engine="multipliers",
+    ),
     # Scores
     Mutant("digit-weight", "digits", "(config.digits - 1 - n)", "n", "score"),
-    Mutant("sum-not-started", "score", "Mux(self.digit == 0, 0, key_sum) + added", "key_sum + added", "score"),
+    Mutant(
+        "whole-weighs-as-first",
+        "digits",
+        "Mux(tag.whole, config.digits - 1, tag.digit)",
+        "tag.digit",
+        "score",
+        engine="multipliers",
+    ),
+    Mutant("sum-not-started", "score", "Mux(self.start, 0, key_sum) + added", "key_sum + added", "score"),
     Mutant(
         "no-saturation",
         "score",
@@ -142,6 +184,14 @@ MUTANTS = (
         "low = DIGIT_BITS * digit",
         "key_buffer",
     ),
+    Mutant(
+        "one-plane-of-a-whole-code",
+        "token_buffer",
+        "wanted |= self.address.whole",
+        "wanted |= 0",
+        "key_buffer",
+        engine="multipliers",
+    ),
     Mutant("bank-off-by-one", "token_buffer", "write_bank == n", "write_bank + 1 == n", "value_buffer"),
     Mutant(
         "slot-ignored", "token_buffer", "address.slot.eq(self.i.payload.tile_slot)", "address.slot.eq(0)", "key_buffer"
@@ -157,6 +207,14 @@ MUTANTS = (
         "arbiter",
     ),
     Mutant("turn-stays", "arbiter", "with m.If(self.enable):", "with m.If(0):", "arbiter"),
+    Mutant(
+        "another-tier-whole",
+        "sequencer",
+        "current.tier == Tier.FULL",
+        "current.tier == Tier.LUT8",
+        "sequencer",
+        engine="multipliers",
+    ),
     Mutant("always-first", "sequencer", "first.eq(wants_query)", "first.eq(1)", "sequencer"),
     # Preparation
     Mutant("reach-shrinks", "statistics", "(reach >> 1) + late.raised", "reach >> 1", "statistics"),
@@ -196,11 +254,11 @@ MUTANTS = (
 )
 
 
-def run(folder: Path, component: str, table: str) -> dict[str, Any]:
+def run(folder: Path, component: str, table: str, engine: str) -> dict[str, Any]:
     """Run the component's bench on the design in `folder`/rtl, with models of its own."""
     paths = os.pathsep.join(map(str, (folder, ROOT)))
     outcome = subprocess.run(
-        [sys.executable, "-c", RUN, component, table],
+        [sys.executable, "-c", RUN, component, table, engine],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": paths, "COCOTB_MAX_FAILURES": "1"},
         capture_output=True,
@@ -224,14 +282,17 @@ def design(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("component", "table"), sorted({(mutant.component, mutant.table) for mutant in MUTANTS}))
-def test_unchanged_copy_passes(design: Path, component: str, table: str) -> None:
-    assert run(design, component, table)["finding"] is None
+DESIGNS = sorted({(mutant.component, mutant.table, mutant.engine) for mutant in MUTANTS})
+
+
+@pytest.mark.parametrize(("component", "table", "engine"), DESIGNS)
+def test_unchanged_copy_passes(design: Path, component: str, table: str, engine: str) -> None:
+    assert run(design, component, table, engine)["finding"] is None
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_bench_finds_the_mutant(design: Path, mutant: Mutant) -> None:
     Edit(mutant.file, mutant.source, mutant.replacement).apply(design)
-    finding = run(design, mutant.component, mutant.table)["finding"]
+    finding = run(design, mutant.component, mutant.table, mutant.engine)["finding"]
     assert finding is not None, "the mutant survived"
     assert "Mismatch: " in finding or "AssertionError: " in finding, f"the bench broke instead: {finding}"

@@ -37,6 +37,7 @@ def test_bench(component: str) -> None:
 
 VARIANTS = {
     "bf16": {"float_format": "bf16"},
+    "multipliers": {"full_engine": "multipliers"},
     "two_digits_not_rotated": {"digits": 2, "rotate": False},
     "odd_head_dim": {"head_dim": 48, "piece": 8, "cell": 4},
     "wide": {"query_rows": 16, "lanes": 8, "banks": 8, "piece": 16, "cell": 8, "input_bits": 18},

@@ -36,6 +36,7 @@ from golden.presets import DEFAULT_PRESET, PRESETS, preset
         ("table", "odds"),
         ("tree_fanin", 1),
         ("adder", "ripple"),
+        ("full_engine", "dsp"),
         ("request_window", 3),
         ("rotate", 1),
         ("key_digit_step", 1),
@@ -136,7 +137,21 @@ def test_derived_sizes_are_consistent(name: str) -> None:
     assert [config.passes(tier) for tier in Tier] == [1, 2, config.digits]
     for step in (config.key_digit_step, config.value_digit_step):
         assert config.code_max(step) < 1 << (config.code_bits - 1)
-    assert config.word_bits * config.digits == config.head_dim * config.code_bits
+
+
+@pytest.mark.parametrize("digits", [2, 3])
+def test_multipliers_compute_full_in_one_pass_of_all_digits(digits: int) -> None:
+    tables = Config(digits=digits)
+    config = dataclasses.replace(tables, full_engine="multipliers")
+    assert [config.passes(tier) for tier in Tier] == [1, 2, 1]
+    assert [config.digits_read(tier) for tier in Tier] == [tables.passes(tier) for tier in Tier] == [1, 2, digits]
+    assert (tables.word_digits, config.word_digits) == (1, digits)
+    # What one pass gives is as large as the sum over the digits' passes; by tables, as the sum over single digits.
+    assert config.key_dot_bits == config.key_sum_bits == tables.key_sum_bits
+    values = 8 * sum(config.digit_weights(config.value_digit_step)) * config.prob_max * config.lanes
+    assert config.value_dot_bits == signed_bits(values)
+    assert tables.key_dot_bits == signed_bits(8 * tables.query_max * tables.head_dim)
+    assert tables.value_dot_bits == signed_bits(8 * tables.prob_max * tables.lanes)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -69,6 +70,14 @@ def test_no_multiplier_in_the_lut_path(tiny: dict[str, Any]) -> None:
     assert tiny["components"]["score"]["dsps"] > 0, "the scales are multiplied: the check would see a multiplier"
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", LUT_PATH)
+def test_whole_codes_take_a_dsp_for_each_product(name: str, target: str) -> None:
+    config = dataclasses.replace(preset("tiny"), full_engine="multipliers")
+    netlist = synthesize(to_rtlil(COMPONENTS[name](config), name), name, target)
+    assert netlist.dsps == netlist.multipliers == config.lanes * config.head_dim
+
+
 def test_memories_become_ram(tiny: dict[str, Any]) -> None:
     for name, component in tiny["components"].items():
         assert component["register_rams"] == 0, name
@@ -124,7 +133,7 @@ def test_banks_of_real_size_are_ram(name: str, target: str) -> None:
     config = preset(name)
     rows = -(-config.tile // config.banks) * config.tile_slots
     bank = synthesize(to_rtlil(Bank(config, layouts.scales(config)), "bank"), "bank", target)
-    width = config.digits * config.word_bits + layouts.scales(config).size
+    width = config.head_dim * config.code_bits + layouts.scales(config).size
     assert bank.ram_bits == rows * width
     assert bank.register_rams == 0
     assert bank.block_rams > 0 or bank.lutram_bits >= bank.ram_bits
