@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from scripts.liberty import read
 from scripts.module_areas import Area
 from scripts.results import folder, write_results
 from scripts.speedup_picture import draw
-from scripts.stages import FACTORS, Layer, Stages, factors, geometric_mean, layer_cycles, speedup, summed
+from scripts.stages import FACTORS, Layer, Stages, factors, geometric_mean, layer_cycles, summed
 
 SAME_LANES = "same_lanes"
 VIEWS = {
@@ -49,8 +50,13 @@ PARTS = ("simpicker", "core", "prepare", "prepare_query", "restore", "speculate"
 @click.option("--head", "chosen", type=int, multiple=True, help="Only these heads of every file, counted from 0.")
 @click.option("--reuse-distance", default=REUSE_DISTANCE, show_default=True, help="Of the point with rows reused.")
 @click.option("--liberty", type=click.Path(path_type=Path), help="Cell library; else a free one is fetched.")
-def command(
-    name: str, config: Config, traces: tuple[Path, ...], chosen: tuple[int, ...], reuse_distance: float, liberty: Path
+def speedup(
+    name: str,
+    config: Config,
+    traces: tuple[Path, ...],
+    chosen: tuple[int, ...],
+    reuse_distance: float,
+    liberty: Path | None,
 ) -> None:
     """Speed-up on the heads of TRACES (.npz, .safetensors), each file a layer, or of the sample of the repository."""
     reusing = dataclasses.replace(config, reuse_distance=config.reuse_distance or reuse_distance)
@@ -82,7 +88,7 @@ def all_areas(config: Config, library: Library, modules: Modules) -> dict[str, S
     return {baseline: stage_areas(config, library, modules, baseline) for baseline in BASELINES}
 
 
-def evaluated(layers: list[Layer], areas: dict[str, Stages]) -> dict[str, Any]:
+def evaluated(layers: list[Layer], areas: Mapping[str, Stages]) -> dict[str, Any]:
     """Speed-ups and their factors for every head, every layer and in total."""
     heads = [head | views(head["cycles"], areas) for layer in layers for head in layer.heads]
     together = [layer.cycles for layer in layers]
@@ -97,7 +103,7 @@ def evaluated(layers: list[Layer], areas: dict[str, Stages]) -> dict[str, Any]:
 def views(cycles: Stages, areas: Mapping[str, Stages]) -> dict[str, Any]:
     """Speed-up and factors for everything that may be held equal."""
     found = {view: factors(cycles, areas.get(view)) for view in VIEWS}
-    return {view: {"speedup": speedup(parts), "factors": parts} for view, parts in found.items()}
+    return {view: {"speedup": math.prod(parts.values()), "factors": parts} for view, parts in found.items()}
 
 
 def summary(view: str, heads: list[dict[str, Any]], total: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def summary(view: str, heads: list[dict[str, Any]], total: dict[str, Any]) -> di
     mean = geometric_mean(head[view]["factors"] for head in heads)
     worst = min(heads, key=lambda head: head[view]["speedup"])
     return {
-        "mean": {"speedup": speedup(mean), "factors": mean},
+        "mean": {"speedup": math.prod(mean.values()), "factors": mean},
         "worst": {"head": worst["head"]} | worst[view],
         "total": total,
     }
@@ -154,4 +160,4 @@ def cells(found: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(command)
+    main(speedup)

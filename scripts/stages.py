@@ -95,11 +95,6 @@ def factors(cycles: Stages, area: Stages | None = None) -> dict[str, float]:
     return {name: before / after for name, (before, after) in zip(FACTORS, pairwise(spent), strict=True)}
 
 
-def speedup(parts: Mapping[str, float]) -> float:
-    """The product of all factors."""
-    return math.prod(parts.values())
-
-
 def geometric_mean(each: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The mean of every factor, so that the product of the means is the mean of the products."""
     logs = [{name: math.log(value) for name, value in parts.items()} for parts in each]

@@ -27,7 +27,7 @@ from scripts.designs import DOT
 from scripts.liberty import read
 from scripts.module_areas import Area
 from scripts.speedup import evaluated, summary
-from scripts.stages import FACTORS, STAGES, factors, geometric_mean, layer_cycles, speedup
+from scripts.stages import FACTORS, STAGES, factors, geometric_mean, layer_cycles
 from sim.workload import random_head
 
 ROOT = Path(__file__).parents[2]
@@ -169,13 +169,16 @@ def test_matching_counts_where_it_is(library: Library) -> None:
 
 
 def test_means_of_factors_multiply_to_the_mean() -> None:
-    one, two = (dict.fromkeys(FACTORS, value) for value in (1.0, 1.0))
-    one["tiers"], two["tiers"], two["complete"] = 4.0, 1.0, 0.25
-    mean = geometric_mean([one, two])
-    assert mean["tiers"] == pytest.approx(2)
-    assert speedup(mean) == pytest.approx(math.sqrt(speedup(one) * speedup(two)))
-    figures = [{"head": n, "same_lanes": {"speedup": speedup(f), "factors": f}} for n, f in (("a", one), ("b", two))]
-    found = summary("same_lanes", figures, {"speedup": 3.0})
+    one: dict[str, float] = dict.fromkeys(FACTORS, 1.0)
+    first, second = one | {"tiers": 4.0}, one | {"complete": 0.25}
+    mean = geometric_mean([first, second])
+    assert mean == pytest.approx(one | {"tiers": 2.0, "complete": 0.5})
+    heads = [
+        {"head": name, "same_lanes": {"speedup": math.prod(f.values()), "factors": f}}
+        for name, f in (("a", first), ("b", second))
+    ]
+    found = summary("same_lanes", heads, {"speedup": 3.0})
+    assert found["mean"]["speedup"] == pytest.approx(math.sqrt(4.0 * 0.25))
     assert (found["worst"]["head"], found["worst"]["speedup"], found["total"]["speedup"]) == ("b", 0.25, 3.0)
 
 
