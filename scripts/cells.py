@@ -166,8 +166,11 @@ def possible(adders: Sequence[str], library: Library) -> list[str]:
     return [way for way in adders if way == "gates" or library.full_adder] or ["gates"]
 
 
-def attempts(ways: Sequence[str], scripts: Sequence[str], write: str) -> list[str]:
-    """Commands that map the design `logic` in every way with every script, and `write` each to a {file} of its own."""
+def attempts(ways: Sequence[str], scripts: Sequence[str], write: str, tidy: str = "opt") -> list[str]:
+    """Commands that map the design `logic` in every way with every script, and `write` each to a {file} of its own.
+
+    `tidy` is what comes before ABC.
+    """
     lines = []
     for way in ways:
         lines += [
@@ -175,7 +178,7 @@ def attempts(ways: Sequence[str], scripts: Sequence[str], write: str) -> list[st
             f"techmap -map {way}.v",
             "techmap",
             "dfflibmap -liberty library.lib",
-            "opt",
+            tidy,
             *(
                 f"abc -liberty library.lib -script {script}.abc ; opt_clean -purge ; "
                 + write.format(file=f"{way}.{script}.json")

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scripts.cell_library import Library
-from scripts.cells import SCRIPTS, attempts, logic, possible, write_inputs
+from scripts.cells import ADDERS, SCRIPTS, attempts, logic, possible, write_inputs
 from scripts.yosys import MEMORY, MEMORY_BITS, reason, run_yosys, totals
 from sim.model import BuildFailed
 
-WAYS = {"cells": "dch-nf", "gates": "dch-amap"}
-"""What is tried: the script that most often is the best for what full adders become; see scripts.cells."""
+ABC = ("dch-nf", "dch-amap")
+"""Scripts that are tried: see scripts.cells.SCRIPTS."""
 _MODULE = re.compile(r"^module \\(\S+)", re.MULTILINE)
 _INNER = re.compile(r"(carry_save|product|table)_\d+$")
 """Modules that become part of those that they are in: tables and readers are mapped as a whole."""
@@ -39,13 +39,14 @@ def module_areas(rtlil: str, top: str, library: Library) -> dict[str, Area]:
     What Yosys refuses raises BuildFailed; without pyosys, ToolMissing.
     """
     kept = [name for name in _MODULE.findall(rtlil) if not _INNER.match(name)]
-    ways = possible(tuple(WAYS), library)
+    (way,) = possible(ADDERS[:1], library)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_inputs(folder, rtlil, library, {script: SCRIPTS[script] for script in WAYS.values()})
-        tries = [line for way in ways for line in attempts([way], [WAYS[way]], "tee -q -o {file} stat -json")]
+        write_inputs(folder, rtlil, library, {script: SCRIPTS[script] for script in ABC})
+        # Before ABC `opt` finds little, and takes longer than all the rest.
+        tries = attempts([way], ABC, "tee -q -o {file} stat -json", tidy="opt_clean")
         log = run_yosys(rtlil, top, [*logic(rtlil, top, kept), _MEMORIES, *tries], folder)
-        files = [folder / f"{way}.{WAYS[way]}.json" for way in ways]
+        files = [folder / f"{way}.{script}.json" for script in ABC]
         memories, *found = (
             json.loads(path.read_text())["modules"] for path in (folder / "memories.json", *files) if path.exists()
         )

@@ -15,8 +15,8 @@ from rtl.adders import Term, save_sum
 from rtl.emit import to_rtlil
 from rtl.library import Named
 from scripts.cell_library import Library
-from scripts.cells import map_to_cells
-from scripts.module_areas import WAYS, Area, module_areas
+from scripts.cells import ADDERS, map_to_cells
+from scripts.module_areas import ABC, Area, module_areas
 from sim.model import BuildFailed
 
 pytest.importorskip("pyosys")
@@ -70,9 +70,8 @@ def test_modules_count_as_often_as_they_occur_and_memories_in_bits(library: Libr
 
 def test_the_smallest_of_all_attempts_counts(library: Library) -> None:
     rtlil = to_rtlil(TOTAL, "total")
-    least, most = sorted(
-        map_to_cells(rtlil, "total", library, adders=[way], scripts=[script]).area for way, script in WAYS.items()
-    )
+    tried = [map_to_cells(rtlil, "total", library, adders=ADDERS[:1], scripts=[script]).area for script in ABC]
+    least, most = sorted(tried)
     found = module_areas(rtlil, "total", library)["total"].um2
     assert found == pytest.approx(least, rel=0.02)  # what is flat, ABC sees in another order
     assert found < (least + most) / 2
