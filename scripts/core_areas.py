@@ -85,7 +85,7 @@ def stage_areas(config: Config, library: Library, modules: Modules, baseline: st
         "tiers": tiers,
         "reuse": reuse,
         "grouping": complete,
-        "complete": complete,
+        "losses": complete,
     }
 
 

@@ -89,7 +89,7 @@ def speedup_section() -> str:
 
     def area(part: dict[str, Any]) -> str:
         stages = [part["areas"][baseline] for baseline in BASELINES]
-        return " / ".join(f"{um2 / 1e6:.2f}" for um2 in (stages[0]["complete"], *(each["dense"] for each in stages)))
+        return " / ".join(f"{um2 / 1e6:.2f}" for um2 in (stages[0]["losses"], *(each["dense"] for each in stages)))
 
     def passes(part: dict[str, Any]) -> str:
         return f"{sum(head['passes_per_product'] for head in part['heads']) / len(part['heads']):.3f}"

@@ -37,7 +37,7 @@ LABELS = {
     "tiers": "speculation: tiers",
     "reuse": "rows reused",
     "grouping": "grouping",
-    "complete": "losses: what does not hide",
+    "losses": "losses: what does not hide",
 }
 """What the factors are, in the order in which things are switched on."""
 PARTS = ("simpicker", "core", "prepare", "prepare_query", "restore", "speculate", "tier_buffer", "group")
@@ -136,14 +136,14 @@ def areas_table(results: dict[str, Any]) -> Table:
     out.add_section()
     bit = results["assumed"]["memory_bit_um2"]
     areas = results["modelled"]["areas"]
-    for label, area in {"ours": areas[BASELINES[0]]["complete"], **{b: areas[b]["dense"] for b in BASELINES}}.items():
+    for label, area in {"ours": areas[BASELINES[0]]["losses"], **{b: areas[b]["dense"] for b in BASELINES}}.items():
         out.add_row(f"core, {label}", f"{area:,.0f}", f"included, at {bit:.2f} um2 a bit")
     return out
 
 
 def heads_table(title: str, part: dict[str, Any]) -> Table:
     """Speed-ups of the heads, and their factors at equal area, at equal lanes in parentheses; and of all heads."""
-    out = Table("head", "passes", "removed", *VIEWS.values(), *LABELS.values(), title=title)
+    out = Table("", "passes", "removed", *VIEWS, *FACTORS, title=title)
     for head in part["heads"]:
         out.add_row(head["head"], f"{head['passes_per_product']:.3f}", f"{head['products_removed']:.1%}", *cells(head))
     out.add_section()

@@ -14,14 +14,15 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter
 
-INK, FAINT, ACCENT, LIGHT = "#1d2336", "#7a8194", "#d9480f", "#f1d3c4"
+from scripts.evaluate_picture import ACCENT, FAINT, INK, plain
+
 STAGES = {
     "dense": "dense FP16",
     "tables": "tables,\nall in FULL",
     "tiers": "tiers",
     "reuse": "rows\nreused",
     "grouping": "grouping",
-    "complete": "losses",
+    "losses": "losses",
 }
 PLANS = {"modelled": ("as configured", INK), "reuse": ("rows reused", ACCENT)}
 """Parts of speedup.json, with label and colour."""
@@ -39,9 +40,7 @@ def draw(results: dict[str, Any], path: str | Path) -> None:
         axes.set_ylabel("times faster than dense FP16, in cycles", color=INK)
         axes.legend(frameon=False, fontsize=9)
         axes.grid(alpha=0.25, axis="y")
-        axes.tick_params(length=0, colors=FAINT, which="both")
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        plain(axes)
     figure.savefig(path, format="png", metadata={"Software": None})
     plt.close(figure)
 
@@ -62,5 +61,6 @@ def _heads(axes: Axes, results: dict[str, Any]) -> None:
         heads = results[part]["heads"]
         for view, marker, held in (("fp16_mac", "o", "equal area"), ("same_lanes", "x", "same lanes")):
             axes.plot([head[view]["speedup"] for head in heads], marker, color=colour, label=f"{held}, {label}")
-    axes.set_xlabel("head", color=INK)
+    axes.set_xticks(range(len(results["modelled"]["heads"])))
+    axes.set_xlabel("head, in the order of the files", color=INK)
     axes.set_title("Every head", fontsize=13, fontweight="bold", color=INK)

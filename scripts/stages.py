@@ -5,7 +5,7 @@
     tiers        speculated tiers: most products take a pass or two
     reuse        rows that are reused are not computed
     grouping     what tiers and reuse left uneven is grouped, for one core
-    complete     preparation, speculation, and the last rows, as far as they do not hide
+    losses       preparation, speculation and the last rows, as far as they do not hide: the complete core
 
 All have the same query rows, lanes and key tiles, a token of which takes a cycle to load. The dense core has the fill
 and drain of golden.cycles, which is compared with the hardware, as is golden.head_cycles, which gives the last stage;
@@ -31,7 +31,7 @@ from golden.schedule import Schedule, schedule
 from golden.traces import Head
 from scripts.evaluation import passes, without_grouping
 
-STAGES = ("dense", "tables", "tiers", "reuse", "grouping", "complete")
+STAGES = ("dense", "tables", "tiers", "reuse", "grouping", "losses")
 FACTORS = STAGES[1:]
 """Each is named by the stage that it leads to."""
 
@@ -73,11 +73,11 @@ def layer_cycles(config: Config, heads: Sequence[Head]) -> Layer:
                     "tiers": int(every.work.sum()),
                     "reuse": int(reused.work.sum()),
                     "grouping": int(made.grouping.work.sum()),
-                    "complete": head_cycles(one, [made]).total,
+                    "losses": head_cycles(one, [made]).total,
                 },
             }
         )
-    together = summed([head["cycles"] for head in found]) | {"complete": head_cycles(one, plans).total}
+    together = summed([head["cycles"] for head in found]) | {"losses": head_cycles(one, plans).total}
     return Layer(found, together)
 
 

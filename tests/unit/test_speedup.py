@@ -83,10 +83,10 @@ def test_factors_multiply_to_the_whole(config: Config, heads: list[Head], librar
     found = evaluated([layer_cycles(config, heads)], areas)
     whole = {view: found["summary"][view]["total"] for view in ("same_lanes", *areas)}
     for each in [*found["heads"], found["layers"][0], {"cycles": found["layers"][0]["cycles"]} | whole]:
-        cycles = each["cycles"]["dense"] / each["cycles"]["complete"]
+        cycles = each["cycles"]["dense"] / each["cycles"]["losses"]
         assert math.prod(each["same_lanes"]["factors"].values()) == pytest.approx(cycles, rel=1e-12)
         for baseline, area in areas.items():
-            ratio = area["dense"] / area["complete"]
+            ratio = area["dense"] / area["losses"]
             assert each[baseline]["speedup"] == pytest.approx(cycles * ratio, rel=1e-12)
             assert math.prod(each[baseline]["factors"].values()) == pytest.approx(cycles * ratio, rel=1e-12)
 
@@ -103,7 +103,7 @@ def test_all_in_lut4_takes_a_pass_for_each_product(heads: list[Head]) -> None:
         assert worth["tables"] * worth["tiers"] == pytest.approx(cycles["dense"] * CHEAP.lanes / pairs)
         assert worth["tiers"] == CHEAP.digits
         assert worth["reuse"] == worth["grouping"] == 1
-        assert worth["complete"] < 1
+        assert worth["losses"] < 1
 
 
 def test_loading_limits_the_dense_core_too() -> None:
@@ -139,14 +139,14 @@ def test_a_layer_is_its_heads_with_what_they_hide(heads: list[Head]) -> None:
     found = layer_cycles(TINY, heads)
     for stage in STAGES[:-1]:
         assert found.cycles[stage] == sum(head["cycles"][stage] for head in found.heads)
-    assert found.cycles["complete"] == head_cycles(one, plan(one, heads)).total
-    assert found.cycles["complete"] < sum(head["cycles"]["complete"] for head in found.heads)
+    assert found.cycles["losses"] == head_cycles(one, plan(one, heads)).total
+    assert found.cycles["losses"] < sum(head["cycles"]["losses"] for head in found.heads)
 
 
 def test_areas_of_stages_by_hand(library: Library) -> None:
     found = stage_areas(TINY, library, MODULES, "fp16_mac")
     whole = 5000 + 4000 * BIT
-    assert found["complete"] == found["grouping"] == pytest.approx(whole)
+    assert found["losses"] == found["grouping"] == pytest.approx(whole)
     assert found["tiers"] == found["reuse"] == pytest.approx(whole - 200)
     assert found["tables"] == pytest.approx(whole - 200 - (400 + 50 + 30 + 20) - 1100 * BIT)
     # 4 readers share the operands of q . k, 16 those of p . v; the rest is memory and what both cores have.
@@ -161,18 +161,18 @@ def test_areas_of_stages_by_hand(library: Library) -> None:
 def test_matching_counts_where_it_is(library: Library) -> None:
     plain, reused = (stage_areas(each, library, MODULES, "fp16_mac") for each in (TINY, reusing(TINY)))
     match = 60 + 10 * BIT
-    assert reused["complete"] - plain["complete"] == pytest.approx(match)
+    assert reused["losses"] - plain["losses"] == pytest.approx(match)
     assert reused["reuse"] - reused["tiers"] == pytest.approx(match)
     connected = stage_areas(reusing(TINY), library, MODULES | {"match": Area(60.0, 10)}, "fp16_mac")
-    assert connected["complete"] == plain["complete"]
+    assert connected["losses"] == plain["losses"]
     assert connected["reuse"] - connected["tiers"] == pytest.approx(match)
 
 
 def test_means_of_factors_multiply_to_the_mean() -> None:
     one: dict[str, float] = dict.fromkeys(FACTORS, 1.0)
-    first, second = one | {"tiers": 4.0}, one | {"complete": 0.25}
+    first, second = one | {"tiers": 4.0}, one | {"losses": 0.25}
     mean = geometric_mean([first, second])
-    assert mean == pytest.approx(one | {"tiers": 2.0, "complete": 0.5})
+    assert mean == pytest.approx(one | {"tiers": 2.0, "losses": 0.5})
     heads = [
         {"head": name, "same_lanes": {"speedup": math.prod(f.values()), "factors": f}}
         for name, f in (("a", first), ("b", second))
