@@ -23,7 +23,7 @@ from typing import Any
 from scripts.buffers import buffer
 from scripts.cell_library import Library
 from scripts.timing import arrival
-from scripts.yosys import reason, run_yosys
+from scripts.yosys import ROMS, reason, run_yosys
 from sim.gates import GENERIC
 from sim.model import BuildFailed
 
@@ -119,7 +119,7 @@ def map_to_cells(
     """
     start = time.monotonic()
     ps = round(1000 * (clock_ns or _UNLIMITED_NS))
-    ways = [way for way in adders if way == "gates" or library.full_adder] or ["gates"]
+    ways = possible(adders, library)
     found: list[CellNetlist] = []
     log = ""
     for sizing in ("", SIZED) if clock_ns else ("",):
@@ -127,11 +127,8 @@ def map_to_cells(
             break
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            (folder / "library.lib").symlink_to(library.path.resolve())
-            for script in scripts:
-                (folder / f"{script}.abc").write_text((SCRIPTS[script] + sizing).format(ps=ps) + "\n")
-            _write_adders(folder, rtlil, library)
-            log = run_yosys(rtlil, top, [*_logic(rtlil, top), *_attempts(ways, scripts)], folder)
+            write_inputs(folder, rtlil, library, {script: SCRIPTS[script] + sizing for script in scripts}, ps)
+            log = run_yosys(rtlil, top, [*logic(rtlil, top), *attempts(ways, scripts, "write_json {file}")], folder)
             found += [
                 _measured(_module(path, top), top, library, clock_ns, way, script + (" sized" if sizing else ""))
                 for way in ways
@@ -164,8 +161,16 @@ def rtlil_to_gates(rtlil: str, top: str) -> dict[str, Any]:
     return module
 
 
-def _attempts(ways: Sequence[str], scripts: Sequence[str]) -> list[str]:
-    """Commands that map the design `logic` in every way with every script, each to a file of its own."""
+def possible(adders: Sequence[str], library: Library) -> list[str]:
+    """Of what full adders can become, what the library has."""
+    return [way for way in adders if way == "gates" or library.full_adder] or ["gates"]
+
+
+def attempts(ways: Sequence[str], scripts: Sequence[str], write: str, tidy: str = "opt") -> list[str]:
+    """Commands that map the design `logic` in every way with every script, and `write` each to a {file} of its own.
+
+    `tidy` is what comes before ABC.
+    """
     lines = []
     for way in ways:
         lines += [
@@ -173,28 +178,34 @@ def _attempts(ways: Sequence[str], scripts: Sequence[str]) -> list[str]:
             f"techmap -map {way}.v",
             "techmap",
             "dfflibmap -liberty library.lib",
-            "opt",
+            tidy,
             *(
-                f"abc -liberty library.lib -script {script}.abc ; opt_clean -purge ; write_json {way}.{script}.json"
+                f"abc -liberty library.lib -script {script}.abc ; opt_clean -purge ; "
+                + write.format(file=f"{way}.{script}.json")
                 for script in scripts
             ),
         ]
     return lines
 
 
-def _described(top: str) -> list[str]:
-    """Commands that leave one module of the cells that a description consists of."""
-    return [f"hierarchy -check -top {top}", "proc", "flatten -noscopeinfo", "opt", "memory", "opt"]
+def _described(top: str, kept: Sequence[str] = ()) -> list[str]:
+    """Commands that leave the cells that a description consists of, in one module and those to be `kept`.
+
+    If any are kept, so are memories that are written.
+    """
+    keep = [f"setattr -mod -set keep_hierarchy 1 {name}" for name in kept]
+    memory = ["memory -nomap", f"memory_map {ROMS}"] if kept else ["memory"]
+    return [f"hierarchy -check -top {top}", "proc", *keep, "flatten -noscopeinfo", "opt", *memory, "opt"]
 
 
-def _logic(rtlil: str, top: str) -> list[str]:
-    """Commands that save the design `logic`: full adders as cells full_adder, all else as logic."""
+def logic(rtlil: str, top: str, kept: Sequence[str] = ()) -> list[str]:
+    """Commands that save the design `logic`: full adders as cells full_adder, all else as logic; see _described."""
     replaced = [f"delete {name}" for name in dict(_CARRY_SAVE.findall(rtlil))]
     fold = ["techmap -map fold.v", "opt_expr", "opt_clean"] * _FOLDS
     return [
         *replaced,
         "read_verilog adders.v",
-        *_described(top),
+        *_described(top, kept),
         "alumacc",
         "opt",
         "maccmap",
@@ -205,8 +216,11 @@ def _logic(rtlil: str, top: str) -> list[str]:
     ]
 
 
-def _write_adders(folder: Path, rtlil: str, library: Library) -> None:
-    """Writes the Verilog that full adders are replaced by."""
+def write_inputs(folder: Path, rtlil: str, library: Library, scripts: Mapping[str, str], ps: int = 0) -> None:
+    """Writes what Yosys reads: the library, ABC's scripts by name, and the Verilog that full adders are replaced by."""
+    (folder / "library.lib").symlink_to(library.path.resolve())
+    for script, commands in scripts.items():
+        (folder / f"{script}.abc").write_text(commands.format(ps=ps) + "\n")
     rows = (_CARRY_SAVE_ADDER.format(name=name, width=width) for name, width in _CARRY_SAVE.findall(rtlil))
     (folder / "adders.v").write_text(_FULL_ADDER + "".join(rows))
     (folder / "yosys.v").write_text(_YOSYS_ADDER)

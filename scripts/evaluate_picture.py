@@ -66,7 +66,7 @@ def _curves(axes: Axes, curves: list[dict[str, Any]]) -> None:
     axes.set_title("Error against work", fontsize=13, fontweight="bold", color=INK)
     axes.legend(frameon=False, fontsize=9, loc="lower left")
     axes.grid(alpha=0.25, which="both")
-    _plain(axes)
+    plain(axes)
 
 
 def _ablation(axes: Axes, ablation: list[dict[str, Any]]) -> None:
@@ -84,10 +84,11 @@ def _ablation(axes: Axes, ablation: list[dict[str, Any]]) -> None:
     axes.set_xlabel("relative L2 error", color=INK)
     axes.set_title("One thing changed at a time", fontsize=13, fontweight="bold", color=INK)
     axes.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1, 0.42))
-    _plain(axes)
+    plain(axes)
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Only what carries information."""
     axes.tick_params(length=0, colors=FAINT, which="both")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

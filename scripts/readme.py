@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from scripts.cli import console, main
 from scripts.demo import LINES
 from scripts.designs import CODE_BITS, FLOAT_BITS, LABELS
 from scripts.results import folder
+from scripts.speedup import BASELINES, SUMMARIES, VIEWS
+from scripts.speedup import LABELS as FACTORS
 from scripts.style_report import SHOWN
 
 ROOT = Path(__file__).parents[1]
-PICTURES = ("demo.png", "evaluate.png", "styles.png", "video.png")
+PICTURES = ("demo.png", "evaluate.png", "speedup.png", "styles.png", "video.png")
 TOTALS: dict[str, tuple[str, str]] = {
     "error, mean over heads": ("rel_l2_mean", ".4f"),
     "error, worst head": ("rel_l2_worst", ".4f"),
@@ -76,6 +78,31 @@ def evaluate_section() -> str:
     return table(header, ([label, *(f"{t[key]:{form}}" for t in totals)] for label, (key, form) in TOTALS.items()))
 
 
+def speedup_section() -> str:
+    """Figures of `make speedup`: mean, worst head and total of every speed-up, and of the factors at equal area."""
+    results = read(DEFAULT_PRESET, "speedup")
+    parts = [results["modelled"], results["reuse"]]
+
+    def three(figure: Callable[[dict[str, Any]], float], view: str) -> list[str]:
+        found = (part["summary"][view] for part in parts)
+        return [" / ".join(f"{figure(each[key]):.2f}" for key in SUMMARIES) for each in found]
+
+    def area(part: dict[str, Any]) -> str:
+        stages = [part["areas"][baseline] for baseline in BASELINES]
+        return " / ".join(f"{um2 / 1e6:.2f}" for um2 in (stages[0]["losses"], *(each["dense"] for each in stages)))
+
+    def passes(part: dict[str, Any]) -> str:
+        return f"{sum(head['passes_per_product'] for head in part['heads']) / len(part['heads']):.3f}"
+
+    body = [[label, *three(lambda found: found["speedup"], view)] for view, label in VIEWS.items()]
+    for name, label in FACTORS.items():
+        body.append([f"- {label}", *three(lambda found, name=name: found["factors"][name], BASELINES[0])])
+    body.append(["table passes for a dense product", *map(passes, parts)])
+    body.append(["mm2: ours / dense / fused dense", *map(area, parts)])
+    reused = f"rows closer than {results['reuse']['reuse_distance']} reused"
+    return table([f"{len(parts[0]['heads'])} heads: times faster", "as configured", reused], body)
+
+
 def video_section() -> str:
     """Figures of `python -m scripts.video`: decibels of every video under every rule."""
     results = read(DEFAULT_PRESET, "video")
@@ -116,6 +143,7 @@ def readme() -> None:
     sections = {
         "demo": demo_section(),
         "evaluate": evaluate_section(),
+        "speedup": speedup_section(),
         "video": video_section(),
         "styles": styles_section(),
     }

@@ -45,17 +45,17 @@ for line in sys.stdin:
 """
 """An error in Yosys ends the process that it runs in, so it gets one of its own."""
 
-_ROMS = "t:$mem_v2 r:WR_PORTS=0 %i"
+ROMS = "t:$mem_v2 r:WR_PORTS=0 %i"
 """ROMs are logic; we count only what is written."""
 _DESCRIBED = (
     "design -push-copy",
     "memory_collect",
-    f"delete {_ROMS}",
+    f"delete {ROMS}",
     "memory_unpack",  # only then does `stat` know the size of a memory
     "tee -q -o described.json stat -json",
     "design -pop",
 )
-_MEMORY, _MEMORY_BITS = "$mem_v2", "memory bits"
+MEMORY, MEMORY_BITS = "$mem_v2", "memory bits"
 _LONGEST = re.compile(r"Longest topological path.*length=(\d+)")
 _LATCHES = ("$dlatch", "$adlatch", "$dlatchsr", "$sr")
 
@@ -147,8 +147,8 @@ class Netlist:
     def known(self, stage: str) -> dict[str, int]:
         """What a parent, to which this module is a black box, adds for it at a stage."""
         return {
-            "described": {_MEMORY_BITS: self.ram_bits, "$mul": self.multipliers, _LATCHES[0]: self.latches},
-            "rams": {_MEMORY: self.register_rams},
+            "described": {MEMORY_BITS: self.ram_bits, "$mul": self.multipliers, _LATCHES[0]: self.latches},
+            "rams": {MEMORY: self.register_rams},
             "mapped": dict(self.cells),
         }[stage]
 
@@ -165,7 +165,7 @@ def commands(top: str, target: str, flatten: bool = False, boxes: tuple[str, ...
         "opt_clean",
         *_DESCRIBED,
         to.map_rams,
-        f"tee -q -o rams.json stat -json * {_ROMS} %d",
+        f"tee -q -o rams.json stat -json * {ROMS} %d",
         *to.map_rest,
         "tee -q -o levels.txt ltp -noff",
         "blackbox =A:whitebox",
@@ -223,7 +223,7 @@ def synthesize(
         run_yosys(rtlil, top, commands(top, target, flatten, tuple(parts), dsp), Path(folder))
         levels = _LONGEST.findall(Path(folder, "levels.txt").read_text())
         described, rams, mapped = (
-            _totals(
+            totals(
                 json.loads(Path(folder, f"{stage}.json").read_text())["modules"],
                 top,
                 {name: part.known(stage) for name, part in parts.items()},
@@ -235,16 +235,16 @@ def synthesize(
         name=top,
         luts=_weighted(mapped, to.luts),
         registers=sum(mapped[cell] for cell in to.registers),
-        ram_bits=described[_MEMORY_BITS],
+        ram_bits=described[MEMORY_BITS],
         dsps=sum(mapped[cell] for cell in to.dsps),
         block_rams=_weighted(mapped, to.block_rams),
         lutram_bits=_weighted(mapped, to.lutram_bits),
-        register_rams=rams[_MEMORY],
+        register_rams=rams[MEMORY],
         multipliers=described["$mul"],
         latches=sum(described[cell] for cell in _LATCHES),
         levels=max(map(int, levels), default=0),
         seconds=round(time.monotonic() - start, 1),
-        cells={cell: n for cell, n in sorted(mapped.items()) if n and cell != _MEMORY_BITS},
+        cells={cell: n for cell, n in sorted(mapped.items()) if n and cell != MEMORY_BITS},
     )
 
 
@@ -252,7 +252,7 @@ def _weighted(cells: Counter[str], weights: Mapping[str, int]) -> int:
     return sum(cells[cell] * weight for cell, weight in weights.items())
 
 
-def _totals(modules: dict[str, Any], top: str, known: Mapping[str, Mapping[str, int]]) -> Counter[str]:
+def totals(modules: dict[str, Any], top: str, known: Mapping[str, Mapping[str, int]]) -> Counter[str]:
     """Cells of `top` and below, every instance counted; modules are those of Yosys's `stat -json`."""
 
     @functools.cache
@@ -260,7 +260,7 @@ def _totals(modules: dict[str, Any], top: str, known: Mapping[str, Mapping[str, 
         if name in known:
             return Counter(known[name])
         module = modules[f"\\{name}"]
-        count = Counter({_MEMORY_BITS: module["num_memory_bits"]})
+        count = Counter({MEMORY_BITS: module["num_memory_bits"]})
         for cell, instances in module["num_cells_by_type"].items():
             below = total(cell) if cell in known or f"\\{cell}" in modules else {cell: 1}
             for kind, number in below.items():
