@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
-import json
-from typing import Any
 
 from golden.parameters import ADDERS, DIGIT_BITS, DIGIT_MAX, DIGIT_MIN, FLOAT_FORMATS, TABLE_STYLES, Parameters
 
@@ -291,26 +288,6 @@ class Config(Parameters):
     def reciprocal_bits(self) -> int:
         """Bits of the normaliser's mantissas: five more than FP16 keeps."""
         return 16
-
-    # -- identity --
-    def to_json(self) -> str:
-        """All fields as JSON; `from_json` reads it back."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> Config:
-        """The configuration written by `to_json`. Unknown or missing fields raise ValueError naming them."""
-        data: Any = json.loads(text)
-        names = {f.name for f in dataclasses.fields(cls)}
-        if not isinstance(data, dict) or set(data) != names:
-            got = set(data) if isinstance(data, dict) else {type(data).__name__}
-            raise ValueError(f"config JSON: unknown fields {sorted(got - names)}, missing fields {sorted(names - got)}")
-        return cls(**data)
-
-    @property
-    def hash(self) -> str:
-        """Eight hexadecimal digits that name this configuration in every artefact."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:8]
 
     @property
     def peak_products(self) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import hashlib
+import json
+from typing import Any, Self
 
 DIGIT_BITS = 4
 """Bits of one table lookup: a code is a string of signed 4-bit digits and every pass reads one of them."""
@@ -137,3 +139,22 @@ class Parameters:
         need(self.piece % self.cell == 0, "cell", f"a divisor of piece = {self.piece}")
         need(self.query_rows % self.cell == 0, "cell", f"a divisor of query_rows = {self.query_rows}")
         need(self.full_share <= self.top_share, "full_share", f"in 0..top_share = {self.top_share}")
+
+    def to_json(self) -> str:
+        """All fields as JSON; `from_json` reads it back."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The configuration written by `to_json`. Unknown or missing fields raise ValueError naming them."""
+        data: Any = json.loads(text)
+        names = {f.name for f in dataclasses.fields(cls)}
+        if not isinstance(data, dict) or set(data) != names:
+            got = set(data) if isinstance(data, dict) else {type(data).__name__}
+            raise ValueError(f"config JSON: unknown fields {sorted(got - names)}, missing fields {sorted(names - got)}")
+        return cls(**data)
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits that name this configuration in every artefact."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:8]
