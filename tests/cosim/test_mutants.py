@@ -157,6 +157,11 @@ MUTANTS = (
         "arbiter",
     ),
     Mutant("turn-stays", "arbiter", "with m.If(self.enable):", "with m.If(0):", "arbiter"),
+    Mutant("inner-loops-ignored", "loops", "inner_end = inner_end & ends", "inner_end = ends", "loops"),
+    Mutant("loops-do-not-begin-again", "loops", "Mux(ends, 0, index + 1)", "index + 1", "sequencer"),
+    Mutant(
+        "events-of-any-loop", "loops", "for name in event.loops).all()", "for name in event.loops).any()", "sequencer"
+    ),
     Mutant("always-first", "sequencer", "first.eq(wants_query)", "first.eq(1)", "sequencer"),
     # Preparation
     Mutant("reach-shrinks", "statistics", "(reach >> 1) + late.raised", "reach >> 1", "statistics"),
