@@ -6,7 +6,8 @@ Attention is a nest of loops, a beat in every iteration of the innermost one: se
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 from golden.config import Config, Tier
 
@@ -66,3 +67,36 @@ EVENTS = (
 def row_beats(config: Config, tiers: Iterable[Tier]) -> int:
     """Beats of a row under a key tile, whose lane groups have these tiers; under all of its rows as many for each."""
     return sum(config.passes(tier) for tier in tiers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What is done with the words of one stream, up to a marked one, before the next step begins."""
+
+    name: str
+    takes: str
+    """The stream"""
+    until: str
+    """The mark of its last word; if none is named, it is a single word"""
+    cycles: str
+    """Without stalls; see `evaluate`"""
+
+
+SPECULATION = (
+    Step("tile", "tile", "", "1"),
+    Step("key tiles", "pooled", "last", "key_tiles"),
+    Step("frames", "rank", "last", "rank_wait + frames"),
+    Step("cells", "cell", "part_end", "queries"),
+    Step("key cells", "pooled", "last", "queries * near_cells + far_cells"),
+    Step("pieces", "rank", "last", "rank_wait + queries * near_pieces + far_pieces"),
+)
+"""For a query tile, again and again. Its mean meets the means of all key tiles, which ranks the frames; the means of
+its cells, the `queries`, meet those of the key cells in the frames that matter, which ranks their pieces. Cells and
+pieces in other frames are far and only pass by, but for the last cell. `rank_wait` is the latency of a rank, less one.
+"""
+
+
+def evaluate(cycles: str, counts: Mapping[str, int]) -> int:
+    """A sum of products of counts, such as `rows * interval + 1`."""
+    terms = ([int(n) if n.isdigit() else counts[n] for n in term.split(" * ")] for term in cycles.split(" + "))
+    return sum(math.prod(factors) for factors in terms)

@@ -23,8 +23,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from golden.config import Config
-from golden.cycles import tree_levels
+from golden.control import SPECULATION, evaluate
 from golden.group import work
+from golden.latencies import latencies
 from golden.layer import Plan
 from golden.schedule import schedule
 from golden.tiles import owner
@@ -81,7 +82,7 @@ def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
         begun = start + tokens * config.prepare_interval
         first = first or pooled
         asked = max(asked, start + quantise)
-        passes, estimates = _work(config, made), _speculation(config, made)
+        passes, estimates = _work(config, made), speculation(config, made)
         for tile, rows in enumerate(np.diff(made.rows.start).tolist()):
             asked = max(asked, done[-TILES]) + rows * row
             ready = max(judged, asked, done[-TILES], pooled if tile == 0 else 0)
@@ -101,19 +102,28 @@ def _work(config: Config, made: Plan) -> list[int]:
     return work(config, plan).tolist()
 
 
-def _speculation(config: Config, made: Plan) -> list[int]:
-    """Cycles from each query tile's mean to its last tier: see rtl.estimate.Estimate."""
-    columns, levels = made.prepared.key_tiles, tree_levels(config, config.head_dim)
+def speculation(config: Config, made: Plan) -> list[int]:
+    """Cycles [query_tiles] from a query tile's mean to its last tier, if nothing is late: all steps of speculation."""
+    columns, rows = made.prepared.key_tiles, made.rows
     _, frame_of = np.unique(columns.frame, return_inverse=True)
-    cell_tile, piece_tile = owner(columns.cell_start, columns.start), columns.piece_tile
+    cell_tile = owner(columns.cell_start, columns.start)
+    constant = {
+        "key_tiles": len(columns.frame),
+        "frames": made.estimate.frames_kept.shape[1],
+        "rank_wait": latencies(config)["rank"] - 1,
+    }
     found = []
     for kept, queries in zip(
-        made.estimate.frames_kept, np.bincount(owner(made.rows.cell_start, made.rows.start)).tolist(), strict=True
+        made.estimate.frames_kept, np.bincount(owner(rows.cell_start, rows.start)).tolist(), strict=True
     ):
-        inside = kept[frame_of]
-        looked, skipped = (int(each[cell_tile].sum()) for each in (inside, ~inside))
-        ranked, passed = (int(each[piece_tile].sum()) for each in (inside, ~inside))
-        frames = 1 + len(inside) + levels + RANK + len(kept) - 1
-        keys = queries + looked * queries + skipped
-        found.append(frames + keys + levels + RANK - 1 + ranked * queries + passed)
+        near = kept[frame_of]
+        cells, pieces = np.append(near[cell_tile][:-1], True), near[columns.piece_tile]  # all queries meet the last key
+        counts = constant | {
+            "queries": queries,
+            "near_cells": int(cells.sum()),
+            "far_cells": int((~cells).sum()),
+            "near_pieces": int(pieces.sum()),
+            "far_pieces": int((~pieces).sum()),
+        }
+        found.append(sum(evaluate(step.cycles, counts) for step in SPECULATION))
     return found

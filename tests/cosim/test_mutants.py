@@ -174,6 +174,7 @@ MUTANTS = (
     Mutant("sum-not-shifted", "pool", "total.eq(total >> 1)", "total.eq(total)", "pool"),
     Mutant("mass-not-shifted", "estimate", "(total >> rise) + mass", "total + mass", "estimate"),
     Mutant("first-frame-skipped", "frames", "(known == 0) | ~seen", "(known == 0)", "speculate"),
+    Mutant("step-ends-with-any-word", "steps", "if step.until else", "if 0 else", "speculate"),
     Mutant("text-forgotten", "speculate", "(pieces * config.piece < current", "(0 > current", "speculate"),
     Mutant("tier-too-long", "tier_buffer", "with m.If(piece_end):", "with m.If(tile_end):", "tier_buffer"),
     Mutant("near-at-the-limit", "match", "(gap << LIMIT_BITS) < bound", "(gap << LIMIT_BITS) <= bound", "match"),
