@@ -1,6 +1,10 @@
-"""The control plan: what happens when, declared once. RTL makes its counters from it, the cycle model its formulas.
+"""The control plan: what happens when, declared once. RTL makes its control from it, golden predicts its cycles.
 
-Attention is a nest of loops, a beat in every iteration of the innermost one: see LOOPS and EVENTS.
+    LOOPS, EVENTS   attention: a nest of loops with a beat in every iteration, and what beats say: see rtl.sequencer
+    SPECULATION     what is done for a query tile to find its tiers, step by step: see rtl.speculate
+    STAGES          what is done with a head, from its raw rows to those of the output: see golden.head_cycles
+
+Cycles are formulas of counts and of the latencies in golden.latencies.
 """
 
 from __future__ import annotations
@@ -64,8 +68,8 @@ EVENTS = (
 """What a beat says to whom it passes: where sums begin, where they end, and where buffers are free again."""
 
 
-def row_beats(config: Config, tiers: Iterable[Tier]) -> int:
-    """Beats of a row under a key tile, whose lane groups have these tiers; under all of its rows as many for each."""
+def row_passes(config: Config, tiers: Iterable[Tier]) -> int:
+    """Beats of a row under a key tile: the loops over its lane groups, of these tiers, and over their digits."""
     return sum(config.passes(tier) for tier in tiers)
 
 
@@ -85,18 +89,61 @@ class Step:
 SPECULATION = (
     Step("tile", "tile", "", "1"),
     Step("key tiles", "pooled", "last", "key_tiles"),
-    Step("frames", "rank", "last", "rank_wait + frames"),
+    Step("frames", "rank", "last", "rank + frames - 1"),
     Step("cells", "cell", "part_end", "queries"),
     Step("key cells", "pooled", "last", "queries * near_cells + far_cells"),
-    Step("pieces", "rank", "last", "rank_wait + queries * near_pieces + far_pieces"),
+    Step("pieces", "rank", "last", "rank + queries * near_pieces + far_pieces - 1"),
 )
 """For a query tile, again and again. Its mean meets the means of all key tiles, which ranks the frames; the means of
 its cells, the `queries`, meet those of the key cells in the frames that matter, which ranks their pieces. Cells and
-pieces in other frames are far and only pass by, but for the last cell. `rank_wait` is the latency of a rank, less one.
+pieces in other frames are far: they only pass by, but for the last cell.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What is done for every head, or for every query tile of it, once other stages have ended."""
+
+    name: str
+    each: str
+    """head, or query tile"""
+    after: Mapping[str, int]
+    """Stages that it waits for: 1 is the latest that there was, 2 the one before, where two may be under way"""
+    cycles: str
+    """From there to its end; see `evaluate`"""
+
+
+STAGES = (
+    Stage("measure", "head", {"prepare": 1}, "tokens + 1 + statistics"),
+    Stage("scale", "head", {"measure": 1, "keep": 1}, "1 + quantise"),
+    Stage("prepare", "head", {"scale": 1}, "tokens * prepare_interval"),
+    Stage("keep", "head", {"prepare": 1}, "quantise"),
+    Stage("pool", "head", {"prepare": 1}, "pool"),
+    Stage("open", "head", {"scale": 1, "speculate": 1}, "means"),
+    Stage("rows", "query tile", {"open": 1, "rows": 1, "attend": 2}, "late_rows * row_interval"),
+    Stage("mean", "query tile", {"rows": 1}, "align + pool"),
+    Stage("look", "query tile", {"mean": 1, "speculate": 1}, "tile + key tiles"),
+    Stage("speculate", "query tile", {"look": 1, "pool": 1}, "frames + cells + key cells + pieces"),
+    Stage("group", "query tile", {"speculate": 1}, "tier_buffer + key_tile + group + groups + sequencer - 3"),
+    Stage("attend", "query tile", {"group": 1, "last row": 1}, "passes - row_passes"),
+    Stage("last row", "query tile", {"attend": 1}, "row_passes"),
+    Stage("restore", "query tile", {"last row": 1}, "core + outputs + rows_behind * lag + row_interval + restore - 1"),
+)
+"""In order; those of all query tiles of a head come before the next head's. Keys and values pass twice: they are
+measured; then the scale of values is found, and they are prepared and kept, the means of keys pooled. Rows of a query
+tile enter when the event `query_end` of the tile before the last frees their place. Their mean looks at key tiles, the
+other steps of SPECULATION find tiers, keys are grouped, all passes done, and rows restored. A stage ends in the cycle
+after its last word, from which a latency counts.
 """
 
 
 def evaluate(cycles: str, counts: Mapping[str, int]) -> int:
-    """A sum of products of counts, such as `rows * interval + 1`."""
-    terms = ([int(n) if n.isdigit() else counts[n] for n in term.split(" * ")] for term in cycles.split(" + "))
-    return sum(math.prod(factors) for factors in terms)
+    """A sum of products of counts, such as `rows * interval - 1`."""
+    terms = cycles.replace(" - ", " + -1 * ").split(" + ")
+    return sum(math.prod(int(n) if n.lstrip("-").isdigit() else counts[n] for n in term.split(" * ")) for term in terms)
+
+
+def end(stage: Stage, ends: Mapping[str, list[int]], counts: Mapping[str, int]) -> int:
+    """The cycle in which a stage ends, by the ends of all stages so far."""
+    waits = [ends[name][-latest] for name, latest in stage.after.items() if len(ends[name]) >= latest]
+    return max(waits, default=0) + evaluate(stage.cycles, counts)

@@ -1,47 +1,23 @@
 """How long the complete core takes for heads, one after the other: preparation, speculation and attention overlap.
 
-For every head these are cycles, from 0 on:
-
-    found      its rows have passed once, one a cycle, and their means are there;
-    pooled     its rows have passed again, prepare_interval cycles each, and its last cell is pooled;
-
-and for every query tile j of it:
-
-    asked      its rows are rotated and pooled: after those of the tile before, once the core has room for them;
-    judged     its mean met all key tiles, its cells all key cells in the frames that matter, and its pieces have tiers;
-               after the tile before, and once `TILES` tiles of tiers before that are used up;
-    computed   its last pass: after the tile before; see golden.group.work.
-
-Each is the maximum of a few others, plus what it takes itself. What an exponent that rises costs is left out.
+It evaluates golden.control.STAGES, for every head and every query tile of it. Rows that raise an exponent, and key
+tiles whose passes end before the next ones are loaded into the few slots, take a little more, which is left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from golden.config import Config
-from golden.control import SPECULATION, evaluate
-from golden.group import work
-from golden.latencies import latencies
+from golden.control import SPECULATION, STAGES, end, evaluate, row_passes
+from golden.group import in_columns, work
+from golden.latencies import HELD_ROWS, latencies, row_interval
 from golden.layer import Plan
 from golden.schedule import schedule
 from golden.tiles import owner
-
-STATISTICS = 24
-"""Cycles from the last row to the statistics, beyond one for each channel."""
-RANK = 15
-"""Latency from a pooled key to a rank, beyond the adder tree."""
-QUANTISE = 11
-"""Latency of quantisation beyond its chunks and digits."""
-GROUP = 2
-"""Cycles from a query tile's last tier to its first pass, beyond the tokens and lane groups of a key tile."""
-CORE = 32
-"""Cycles from the last pass to its row at the output."""
-TILES = 2
-"""Query tiles whose rows, and whose tiers, are held."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,52 +41,50 @@ class HeadCycles:
 
 def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
     """Cycles of planned heads, one after the other, if no stream is late; all rows are computed."""
-    channels = config.head_dim // config.output_lanes
-    row = max(2 * channels, channels + max(1, config.rotation_stages))  # cycles of a query row, and of an output row
-    begun = pooled = judged = asked = computed = 0
-    first = attend = 0
-    done: list[int] = [0] * TILES  # the last query tiles' last passes
-    drain = 0
+    known = latencies(config) | {"prepare_interval": config.prepare_interval, "row_interval": row_interval(config)}
+    ends: dict[str, list[int]] = {stage.name: [] for stage in STAGES}
+
+    def each(kind: str, counts: dict[str, int]) -> None:
+        for stage in STAGES:
+            if stage.each == kind:
+                ends[stage.name].append(end(stage, ends, known | counts))
+
+    attend = 0
     for made in plans:
-        tokens = len(made.head.k)
-        found = begun + tokens + config.head_dim + STATISTICS
-        # The next head is measured while this one is prepared, but prepared only after it.
-        start = max(found, pooled)
-        chunks = config.head_dim // config.prepare_channels
-        quantise = 2 * chunks + config.digits + QUANTISE
-        pooled = start + quantise + tokens * config.prepare_interval + quantise
-        begun = start + tokens * config.prepare_interval
-        first = first or pooled
-        asked = max(asked, start + quantise)
-        passes, estimates = _work(config, made), speculation(config, made)
-        for tile, rows in enumerate(np.diff(made.rows.start).tolist()):
-            asked = max(asked, done[-TILES]) + rows * row
-            ready = max(judged, asked, done[-TILES], pooled if tile == 0 else 0)
-            judged = ready + estimates[tile]
-            lead = min(tokens, config.tile) + config.tile // config.lanes + GROUP
-            computed = max(computed, judged + lead) + passes[tile]
-            attend += passes[tile]
-            done.append(computed)
-            visit = -(-passes[tile] // (rows * len(made.prepared.key_tiles.frame)))
-            drain = CORE + rows * max(0, row - visit) + row
-    return HeadCycles(first, computed - first - attend, attend, drain)
+        each("head", {"tokens": len(made.head.k)})
+        for counts, steps in zip(_passes(config, made), speculation(config, made), strict=True):
+            each("query tile", counts | steps)
+            attend += counts["passes"]
+    prepare, last_pass, total = ends["pool"][0], ends["last row"][-1], ends["restore"][-1]
+    return HeadCycles(prepare, last_pass - prepare - attend, attend, total - last_pass)
 
 
-def _work(config: Config, made: Plan) -> list[int]:
-    columns = made.prepared.key_tiles
-    plan = schedule(config, made.rows.start, columns.start, made.tiers, part_start=columns.piece_start)
-    return work(config, plan).tolist()
+def _passes(config: Config, made: Plan) -> Iterator[dict[str, int]]:
+    """Counts of attention, for every query tile."""
+    columns, interval = made.prepared.key_tiles, config.head_dim // config.output_lanes
+    plan = schedule(config, made.rows.start, columns.start, made.tiers, part_start=columns.piece_start, pack=in_columns)
+    for rows, passes, blocks in zip(plan.rows.tolist(), work(config, plan).tolist(), plan.blocks, strict=True):
+        last = row_passes(config, (group.tier for group in blocks[-1].groups))
+        yield {
+            "late_rows": max(0, rows - HELD_ROWS + 1),  # the last one held is only half way
+            "key_tile": int(columns.start[1]),
+            "groups": len(blocks[0].groups),
+            "passes": passes,
+            "row_passes": last,
+            "rows_behind": rows - 1,
+            "lag": max(0, row_interval(config) - max(last, interval)),  # by which every row leaves later
+        }
 
 
-def speculation(config: Config, made: Plan) -> list[int]:
-    """Cycles [query_tiles] from a query tile's mean to its last tier, if nothing is late: all steps of speculation."""
+def speculation(config: Config, made: Plan) -> list[dict[str, int]]:
+    """Cycles of all steps of speculation by their name, for every query tile, if nothing is late."""
     columns, rows = made.prepared.key_tiles, made.rows
     _, frame_of = np.unique(columns.frame, return_inverse=True)
     cell_tile = owner(columns.cell_start, columns.start)
     constant = {
         "key_tiles": len(columns.frame),
         "frames": made.estimate.frames_kept.shape[1],
-        "rank_wait": latencies(config)["rank"] - 1,
+        "rank": latencies(config)["rank"],
     }
     found = []
     for kept, queries in zip(
@@ -125,5 +99,5 @@ def speculation(config: Config, made: Plan) -> list[int]:
             "near_pieces": int(pieces.sum()),
             "far_pieces": int((~pieces).sum()),
         }
-        found.append(sum(evaluate(step.cycles, counts) for step in SPECULATION))
+        found.append({step.name: evaluate(step.cycles, counts) for step in SPECULATION})
     return found

@@ -27,8 +27,10 @@ class Sequencer(wiring.Component):
 
     A key tile is taken once its list of groups is complete. A query tile stays for all key tiles up to the one whose
     list is `final`. Without stalls there is a beat in every cycle, also from one tile to the next, provided that the
-    next list of groups is complete by then.
+    next list of groups is complete by then; else the first one comes `latency` cycles after the list's last group.
     """
+
+    latency = 2
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -25,6 +25,8 @@ class TierBuffer(wiring.Component):
     A piece or a token per cycle; a query tile leaves once it is complete. Latency 2 from its last piece.
     """
 
+    latency = 2
+
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({"i": In(stream.Signature(judged(config))), "o": Out(stream.Signature(tiered(config)))})
