@@ -34,7 +34,7 @@ def latencies(config: Config) -> dict[str, int]:
         "means": 2,  # of a head: through a queue and into registers
         "align": ALIGN,
         "rank": sum_levels(config, config.head_dim) + 15,
-        "tier_buffer": 2,
+        "tier_buffer": 3,
         "group": 2,
         "sequencer": 2,
         "buffer": BUFFER,
