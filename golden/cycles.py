@@ -30,31 +30,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from golden.config import Config
+from golden.control import row_passes
 from golden.counters import bank_cycles
+from golden.latencies import ALIGN, BUFFER, LISTS, NORMALISE, QUERY_TILES, SOFTMAX, WEIGHTS, latencies
 from golden.schedule import LaneGroup, Schedule
 
-ALIGN = 2
-"""Cycles from a query row's arrival to its write."""
-BUFFER = 2
-"""Cycles from a pass of the sequencer to its words."""
-SCORE, SOFTMAX, ACCUMULATE = 4, 7, 2
-"""Latencies of these components."""
-WEIGHTS = 2
-"""Cycles from weights to the first pass over their tables: through a queue and into the tables."""
-NORMALISE = 6
-"""Latency of the normaliser beyond the cycles in which it takes a row."""
-LISTS, QUERY_TILES = 2, 2
-"""Lists of lane groups, and query tiles, that are held."""
 SPARE = 8
 """Passes that may wait for p . v beyond those that are under way without stalls."""
 ROWS = 4
 """Rows after which a key tile takes equally long for others, and over which that is measured."""
-
-MULTIPLIERS = 2
-"""Registers before and behind the multipliers of FULL, in front of their adder tree."""
-
-SPANS = {"pairs": 2, "half_pairs": 2, "half_triples": 3, "half_quads": 4}
-"""Operands that share a table, where it is more than one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,24 +113,7 @@ def visit(config: Config, groups: Sequence[LaneGroup]) -> Visit:
             value = begun[-1] + (count - 1) * each
     cycles = sum(count * each for count, each in zip(passes, banks, strict=True))
     lag = value - moved - late - SOFTMAX - WEIGHTS
-    return Visit(len(groups), sum(passes), cycles, (late - warm) / ROWS, lag)
-
-
-def tree_levels(config: Config, operands: int) -> int:
-    """The registers of an adder tree over the tables of so many operands."""
-    span = SPANS.get(config.table, 1)
-    left, levels = -(-operands // span), 1
-    left = -(-left // max(1, config.tree_fanin // span))
-    while left > 1:
-        left, levels = -(-left // config.tree_fanin), levels + 1
-    return levels
-
-
-def multiplier_latency(config: Config, operands: int) -> int:
-    """Cycles of a multiplier: those of its tables, unless FULL has multipliers, which take longer."""
-    if config.full_engine == "tables":
-        return tree_levels(config, operands)
-    return MULTIPLIERS + tree_levels(dataclasses.replace(config, table="multiply"), operands)
+    return Visit(len(groups), row_passes(config, (group.tier for group in groups)), cycles, (late - warm) / ROWS, lag)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,11 +152,11 @@ class _Timeline:
 
     def __init__(self, config: Config, schedule: Schedule) -> None:
         self.config, self.schedule = config, schedule
-        key, value = multiplier_latency(config, config.head_dim), multiplier_latency(config, config.lanes)
+        known = latencies(config)
         # Passes between q . k and waiting weights; and between the sequencer and p . v, in the queue beside that.
-        self.pipeline = key + SCORE + SOFTMAX
+        self.pipeline = known["key_multiplier"] + known["score"] + known["softmax"]
         self.queue = BUFFER + self.pipeline + config.digits + SPARE + config.request_depth + 1
-        self.latency, self.depth = self.pipeline + WEIGHTS, value + ACCUMULATE
+        self.latency, self.depth = self.pipeline + WEIGHTS, known["value_multiplier"] + known["accumulate"]
         self.chunks = config.head_dim // config.output_lanes
         self.loaded = self.listed = self.keys = -1
         self.aligned = ALIGN - 1

@@ -1,46 +1,23 @@
 """How long the complete core takes for heads, one after the other: preparation, speculation and attention overlap.
 
-For every head these are cycles, from 0 on:
-
-    found      its rows have passed once, one a cycle, and their means are there;
-    pooled     its rows have passed again, prepare_interval cycles each, and its last cell is pooled;
-
-and for every query tile j of it:
-
-    asked      its rows are rotated and pooled: after those of the tile before, once the core has room for them;
-    judged     its mean met all key tiles, its cells all key cells in the frames that matter, and its pieces have tiers;
-               after the tile before, and once `TILES` tiles of tiers before that are used up;
-    computed   its last pass: after the tile before; see golden.group.work.
-
-Each is the maximum of a few others, plus what it takes itself. What an exponent that rises costs is left out.
+It evaluates golden.control.STAGES, for every head and every query tile of it. Rows that raise an exponent, and key
+tiles whose passes end before the next ones are loaded into the few slots, take a little more, which is left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from golden.config import Config
-from golden.cycles import tree_levels
-from golden.group import work
+from golden.control import SPECULATION, STAGES, end, evaluate, row_passes
+from golden.group import in_columns, work
+from golden.latencies import HELD_ROWS, latencies, row_interval
 from golden.layer import Plan
 from golden.schedule import schedule
 from golden.tiles import owner
-
-STATISTICS = 24
-"""Cycles from the last row to the statistics, beyond one for each channel."""
-RANK = 15
-"""Latency from a pooled key to a rank, beyond the adder tree."""
-QUANTISE = 11
-"""Latency of quantisation beyond its chunks and digits."""
-GROUP = 2
-"""Cycles from a query tile's last tier to its first pass, beyond the tokens and lane groups of a key tile."""
-CORE = 32
-"""Cycles from the last pass to its row at the output."""
-TILES = 2
-"""Query tiles whose rows, and whose tiers, are held."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,75 +40,82 @@ class HeadCycles:
 
 
 def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
-    """Cycles of planned heads, one after the other, if no stream is late; what they lose is that of the last core."""
-    channels = config.head_dim // config.output_lanes
-    row = max(2 * channels, channels + max(1, config.rotation_stages))  # cycles of a query row, and of an output row
-    cores = [_Core() for _ in range(config.cores)]
-    begun = pooled = asked = first = turn = 0
+    """Cycles of planned heads, one after the other, if no stream is late; what they go to is that of the last core."""
+    known = latencies(config) | {"prepare_interval": config.prepare_interval, "row_interval": row_interval(config)}
+    shared: dict[str, list[int]] = {stage.name: [] for stage in STAGES if stage.each != "core"}
+    cores = [shared | {stage.name: [] for stage in STAGES if stage.each == "core"} for _ in range(config.cores)]
+    attend, turn = [0] * config.cores, 0
+
+    def each(kinds: Sequence[str], ends: dict[str, list[int]], counts: dict[str, int]) -> None:
+        for stage in STAGES:
+            if stage.each in kinds:
+                ends[stage.name].append(end(stage, ends, known | counts))
+
     for made in plans:
-        tokens = len(made.head.k)
-        found = begun + tokens + config.head_dim + STATISTICS
-        # The next head is measured while this one is prepared, but prepared only after it.
-        start = max(found, pooled)
-        chunks = config.head_dim // config.prepare_channels
-        quantise = 2 * chunks + config.digits + QUANTISE
-        pooled = start + quantise + tokens * config.prepare_interval + quantise
-        begun = start + tokens * config.prepare_interval
-        first = first or pooled
-        asked = max(asked, start + quantise)
-        passes, estimates = _work(config, made), _speculation(config, made)
-        for tile, rows in enumerate(np.diff(made.rows.start).tolist()):
-            # The next core in turn that has taken the rows of its last tile, or else the first that will have.
+        each(["head"], shared, {"tokens": len(made.head.k)})
+        parts = zip(_passes(config, made), speculation(config, made), matched_rows(config, made), strict=True)
+        for counts, steps, matched in parts:
+            # The next core in turn that has a place for another query tile, or else the one that will have it first.
             order = [(turn + n) % config.cores for n in range(config.cores)]
-            turn = min(order, key=lambda n: max(asked, cores[n].asked))
-            core, turn = cores[turn], (turn + 1) % config.cores
-            # The first row is prepared while it waits.
-            core.asked = asked = max(max(asked, core.asked) + rows * row, core.done[-TILES] + (rows - 1) * row)
-            ready = max(core.judged, asked, core.done[-TILES], pooled if tile == 0 else 0)
-            core.judged = ready + estimates[tile]
-            lead = min(tokens, config.tile) + config.tile // config.lanes + GROUP
-            core.computed = max(core.computed, core.judged + lead) + passes[tile]
-            core.attend += passes[tile]
-            core.done.append(core.computed)
-            visit = -(-passes[tile] // (rows * len(made.prepared.key_tiles.frame)))
-            core.drain = CORE + rows * max(0, row - visit) + row
-    last = max(cores, key=lambda core: core.computed + core.drain)
-    return HeadCycles(first, last.computed - first - last.attend, last.attend, last.drain)
+            turn = min(order, key=lambda core: max(shared["rows"][-1:] + cores[core]["attend"][-2:-1], default=0))
+            each(["query tile", "core"], cores[turn], counts | steps | {"matched_rows": matched})
+            attend[turn] += counts["passes"]
+            turn = (turn + 1) % config.cores
+    latest = max((core for core in range(config.cores) if attend[core]), key=lambda core: cores[core]["restore"][-1])
+    ends, passes = cores[latest], attend[latest]
+    prepare, last_pass, total = ends["pool"][0], ends["last row"][-1], ends["restore"][-1]
+    return HeadCycles(prepare, last_pass - prepare - passes, passes, total - last_pass)
 
 
-@dataclasses.dataclass
-class _Core:
-    """Where a core stands: cycles as above, of its last query tile."""
-
-    asked: int = 0
-    judged: int = 0
-    computed: int = 0
-    attend: int = 0
-    """All its passes"""
-    drain: int = 0
-    done: list[int] = dataclasses.field(default_factory=lambda: [0] * TILES)
-    """The last passes of its query tiles"""
+def matched_rows(config: Config, made: Plan) -> list[int]:
+    """For every query tile, the rows that are matched until it is complete: up to the end of what follows it."""
+    if not config.reuse_distance:
+        return [0] * len(made.rows.frame)
+    places, tokens = made.prepared.places(made.rows), len(made.head.q)
+    following = places[made.rows.start[1:-1]] // config.query_rows + 1  # tiles of all rows
+    known = np.append(np.minimum(following * config.query_rows, tokens), tokens)
+    return np.diff(known, prepend=0).tolist()
 
 
-def _work(config: Config, made: Plan) -> list[int]:
-    columns = made.prepared.key_tiles
-    plan = schedule(config, made.rows.start, columns.start, made.tiers, part_start=columns.piece_start)
-    return work(config, plan).tolist()
+def _passes(config: Config, made: Plan) -> Iterator[dict[str, int]]:
+    """Counts of attention, for every query tile."""
+    columns, interval = made.prepared.key_tiles, config.head_dim // config.output_lanes
+    plan = schedule(config, made.rows.start, columns.start, made.tiers, part_start=columns.piece_start, pack=in_columns)
+    for rows, passes, blocks in zip(plan.rows.tolist(), work(config, plan).tolist(), plan.blocks, strict=True):
+        last = row_passes(config, (group.tier for group in blocks[-1].groups))
+        yield {
+            "late_rows": max(0, rows - HELD_ROWS + 1),  # the last one held is only half way
+            "key_tile": int(columns.start[1]),
+            "groups": len(blocks[0].groups),
+            "passes": passes,
+            "row_passes": last,
+            "rows_behind": rows - 1,
+            "lag": max(0, row_interval(config) - max(last, interval)),  # by which every row leaves later
+        }
 
 
-def _speculation(config: Config, made: Plan) -> list[int]:
-    """Cycles from each query tile's mean to its last tier: see rtl.estimate.Estimate."""
-    columns, levels = made.prepared.key_tiles, tree_levels(config, config.head_dim)
+def speculation(config: Config, made: Plan) -> list[dict[str, int]]:
+    """Cycles of all steps of speculation by their name, for every query tile, if nothing is late."""
+    columns, rows = made.prepared.key_tiles, made.rows
     _, frame_of = np.unique(columns.frame, return_inverse=True)
-    cell_tile, piece_tile = owner(columns.cell_start, columns.start), columns.piece_tile
+    cell_tile = owner(columns.cell_start, columns.start)
+    constant = {
+        "key_tiles": len(columns.frame),
+        "frames": made.estimate.frames_kept.shape[1],
+        "rank": latencies(config)["rank"],
+    }
     found = []
     for kept, queries in zip(
-        made.estimate.frames_kept, np.bincount(owner(made.rows.cell_start, made.rows.start)).tolist(), strict=True
+        made.estimate.frames_kept, np.bincount(owner(rows.cell_start, rows.start)).tolist(), strict=True
     ):
-        inside = kept[frame_of]
-        looked, skipped = (int(each[cell_tile].sum()) for each in (inside, ~inside))
-        ranked, passed = (int(each[piece_tile].sum()) for each in (inside, ~inside))
-        frames = 1 + len(inside) + levels + RANK + len(kept) - 1
-        keys = queries + looked * queries + skipped
-        found.append(frames + keys + levels + RANK - 1 + ranked * queries + passed)
+        near = kept[frame_of]
+        cells, pieces = np.append(near[cell_tile][:-1], True), near[columns.piece_tile]  # all queries meet the last key
+        counts = constant | {
+            "queries": queries,
+            "near_cells": int(cells.sum()),
+            "far_cells": int((~cells).sum()),
+            "near_pieces": int(pieces.sum()),
+            "far_pieces": int((~pieces).sum()),
+        }
+        found.append({step.name: evaluate(step.cycles, counts) for step in SPECULATION})
     return found

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from amaranth.lib.wiring import Component
 
 from golden.config import Config
+from golden.control import EVENTS, LOOPS
 from golden.formats import FORMATS
 from rtl.accumulate import Accumulate
 from rtl.align import Align
@@ -17,6 +18,7 @@ from rtl.core import Core
 from rtl.encode import Encode
 from rtl.estimate import Estimate
 from rtl.group import Group
+from rtl.loops import Loops
 from rtl.match import Match
 from rtl.multiplier import KeyMultiplier, ValueMultiplier
 from rtl.normalise import Normalise
@@ -59,6 +61,7 @@ COMPONENTS: dict[str, Callable[[Config], Component]] = {
     "key_buffer": KeyBuffer,
     "value_buffer": ValueBuffer,
     "group": Group,
+    "loops": lambda config: Loops(config, LOOPS, EVENTS),
     "sequencer": Sequencer,
     "key_multiplier": KeyMultiplier,
     "score": Score,

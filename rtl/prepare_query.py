@@ -86,8 +86,10 @@ class PrepareQuery(wiring.Component):
 
     A row is taken every `interval` = max(2 * slices, slices + rotation cycles) cycles, slices = head_dim / channels,
     and leaves slices + rotation cycles + 6 cycles later, which is `latency`, unless it waits for the one before it: it
-    does not where the rotation takes no more cycles than there are slices.
+    does not where the rotation takes no more cycles than there are slices. `held` rows are taken while none leaves.
     """
+
+    held = 4
 
     def __init__(self, config: Config, channels: int = CHANNELS) -> None:
         self.config, self.form = config, FORMATS[config.float_format]

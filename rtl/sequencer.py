@@ -1,6 +1,6 @@
 """The sequencer: turns a query tile, a key tile and its lane groups into beats, one pass per cycle.
 
-for every key tile:  for every row:  for every lane group:  for every pass of its tier
+In which order, and what a beat says of its place in it, is declared: see golden.control.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import Config, Tier
+from golden.control import EVENTS, LOOPS
 from rtl import layouts
+from rtl.loops import Loops
 from rtl.streams import Slots, slot_of
 
 GROUP_SLOTS = 2
@@ -25,8 +27,10 @@ class Sequencer(wiring.Component):
 
     A key tile is taken once its list of groups is complete. A query tile stays for all key tiles up to the one whose
     list is `final`. Without stalls there is a beat in every cycle, also from one tile to the next, provided that the
-    next list of groups is complete by then.
+    next list of groups is complete by then; else the first one comes `latency` cycles after the list's last group.
     """
+
+    latency = 2
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -52,15 +56,19 @@ class Sequencer(wiring.Component):
         key_slot, list_slot = Signal.like(self.key.payload.slot), Signal.like(lists.tile.payload.slot)
         last_group, final = Signal(range(config.max_groups)), Signal()
 
-        row, group, digit = Signal(config.row_bits), Signal(range(config.max_groups)), Signal(config.digit_index_bits)
-        current = Signal(layouts.group(config))
-        m.d.comb += Value.cast(current).eq(listed(Cat(list_slot, group)))
-        last_digit = digit == Array(config.passes(tier) - 1 for tier in Tier)[current.tier]
-        row_end = last_digit & (group == last_group)
-        tile_end = row_end & (row == last_row)
-
+        m.submodules.loops = loops = Loops(config, LOOPS, EVENTS)
+        at, now, current = loops.at, loops.now, Signal(layouts.group(config))
         taken = self.o.valid & self.o.ready
-        done = taken & tile_end
+        m.d.comb += [
+            Value.cast(current).eq(listed(Cat(list_slot, at.group))),
+            loops.outer.key_tile.first.eq(first),
+            loops.outer.key_tile.last.eq(final),
+            loops.limit.row.eq(last_row),
+            loops.limit.group.eq(last_group),
+            loops.limit.digit.eq(Array(config.passes(tier) - 1 for tier in Tier)[current.tier]),
+            loops.step.eq(taken),
+        ]
+        done = taken & now.tile_end
         # The next tiles are taken while the last beat leaves, so that no cycle is lost.
         wants_query = ~resident | (done & final)
         load = Signal()
@@ -86,29 +94,16 @@ class Sequencer(wiring.Component):
             with m.If(wants_query):
                 m.d.sync += [query_slot.eq(self.query.payload.slot), last_row.eq(self.query.payload.meta)]
 
-        with m.If(taken):
-            m.d.sync += digit.eq(Mux(last_digit, 0, digit + 1))
-            with m.If(last_digit):
-                m.d.sync += group.eq(Mux(row_end, 0, group + 1))
-            with m.If(row_end):
-                m.d.sync += row.eq(Mux(tile_end, 0, row + 1))
-
         beat = self.o.payload
         m.d.comb += [
             self.o.valid.eq(active),
             beat.tokens.eq(current.tokens),
             beat.active.eq(current.active),
-            beat.digit.eq(digit),
+            beat.digit.eq(at.digit),
             beat.whole.eq(current.tier == Tier.FULL),
-            beat.last_digit.eq(last_digit),
-            beat.visit.row.eq(row),
-            beat.visit.start.eq(group == 0),
-            beat.visit.end.eq(group == last_group),
-            beat.visit.first.eq(first),
-            beat.visit.final.eq(final),
-            beat.row_end.eq(row_end),
-            beat.tile_end.eq(tile_end),
-            beat.query_end.eq(final & (row == last_row)),
+            beat.visit.row.eq(at.row),
+            *(beat.visit[name].eq(now[name]) for name in ("start", "end", "first", "final")),
+            *(beat[name].eq(now[name]) for name in ("last_digit", "row_end", "tile_end", "query_end")),
             beat.tile_slot.eq(key_slot),
             beat.query_slot.eq(query_slot),
         ]

@@ -11,6 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.config import Config, Tier
+from golden.control import SPECULATION
 from golden.formats import FORMATS
 from rtl import layouts
 from rtl.estimate import Estimate
@@ -19,6 +20,7 @@ from rtl.head import head, job, pooled
 from rtl.library import Named
 from rtl.places import placed
 from rtl.query_pools import QueryPools
+from rtl.steps import in_turn
 from rtl.streams import queue
 from rtl.tier_buffer import judged
 
@@ -87,7 +89,7 @@ class Speculate(wiring.Component):
         return m
 
     def judge(self, m: Module, estimate: Estimate, queries: QueryPools, jobs: stream.Interface, at_work) -> None:
-        """A tile's mean meets key tiles, then frames are judged; its cells meet key cells, then pieces are judged."""
+        """What is done with the streams in every step: see golden.control.SPECULATION."""
         config = self.config
         current = at_work.head
         m.submodules.frames = frames = Frames(config)
@@ -108,55 +110,42 @@ class Speculate(wiring.Component):
             estimate.key.payload.ends.eq(key.payload.part_end),
             estimate.key.payload.last.eq(key.payload.last),
         ]
-        with m.FSM():
-            with m.State("tile"):
-                m.d.comb += [estimate.query.valid.eq(tile.valid), tile.ready.eq(estimate.query.ready)]
-                self.ask(m, estimate, tile.payload, Const(1))
-                with m.If(tile.valid & tile.ready):
-                    m.d.comb += jobs.ready.eq(1)  # it came before its rows did
-                    m.d.sync += [
-                        frames.own.eq(tile.payload.frame),
-                        Value.cast(at_work).eq(Value.cast(jobs.payload)),
-                    ]
-                    m.next = "key tiles"
-            with m.State("key tiles"):
-                m.d.comb += [estimate.key.valid.eq(key.valid), key.ready.eq(estimate.key.ready), frames.learn.eq(1)]
-                with m.If(passed & key.payload.last):
-                    m.next = "frames"
-            with m.State("frames"):
-                m.d.comb += [
-                    rank.ready.eq(1),
-                    frames.judge.eq(1),
-                    frames.step.eq(ranked),
-                    frames.frame_end.eq(1),
-                    frames.last.eq(rank.payload.last),
-                ]
-                with m.If(ranked & rank.payload.last):
-                    m.next = "cells"
-            with m.State("cells"):
-                m.d.comb += [estimate.query.valid.eq(cells.valid), cells.ready.eq(estimate.query.ready)]
-                self.ask(m, estimate, cell, cell.part_end)
-                with m.If(estimate.query.valid & estimate.query.ready & cell.part_end):
-                    m.next = "key cells"
-            with m.State("key cells"):
-                # A piece in a frame that is skipped goes on as a single beat.
-                wanted = frames.kept | key.payload.part_end
-                m.d.comb += [
-                    estimate.key.valid.eq(key.valid & wanted),
-                    key.ready.eq(estimate.key.ready | ~wanted),
-                    estimate.key.payload.empty.eq(~frames.kept),
-                ]
-                with m.If(passed):
-                    m.d.sync += tokens.eq(tokens + key.payload.size)
-                    with m.If(key.payload.last):
-                        m.next = "pieces"
-            with m.State("pieces"):
-                m.d.comb += [self.judged.valid.eq(rank.valid), rank.ready.eq(self.judged.ready)]
-                with m.If(ranked):
-                    m.d.sync += pieces.eq(Mux(rank.payload.last, 0, pieces + 1))
-                    with m.If(rank.payload.last):
-                        m.d.sync += tokens.eq(0)
-                        m.next = "tile"
+        step = in_turn(m, SPECULATION, {"tile": tile, "pooled": key, "rank": rank, "cell": cells})
+        with m.If(step["tile"]):
+            m.d.comb += [estimate.query.valid.eq(tile.valid), tile.ready.eq(estimate.query.ready)]
+            self.ask(m, estimate, tile.payload, Const(1))
+            with m.If(tile.valid & tile.ready):
+                m.d.comb += jobs.ready.eq(1)  # it came before its rows did
+                m.d.sync += [frames.own.eq(tile.payload.frame), Value.cast(at_work).eq(Value.cast(jobs.payload))]
+        with m.If(step["key tiles"]):
+            m.d.comb += [estimate.key.valid.eq(key.valid), key.ready.eq(estimate.key.ready), frames.learn.eq(1)]
+        with m.If(step["frames"]):
+            m.d.comb += [
+                rank.ready.eq(1),
+                frames.judge.eq(1),
+                frames.step.eq(ranked),
+                frames.frame_end.eq(1),
+                frames.last.eq(rank.payload.last),
+            ]
+        with m.If(step["cells"]):
+            m.d.comb += [estimate.query.valid.eq(cells.valid), cells.ready.eq(estimate.query.ready)]
+            self.ask(m, estimate, cell, cell.part_end)
+        with m.If(step["key cells"]):
+            # A piece in a frame that is skipped goes on as a single beat.
+            wanted = frames.kept | key.payload.part_end
+            m.d.comb += [
+                estimate.key.valid.eq(key.valid & wanted),
+                key.ready.eq(estimate.key.ready | ~wanted),
+                estimate.key.payload.empty.eq(~frames.kept),
+            ]
+            with m.If(passed):
+                m.d.sync += tokens.eq(tokens + key.payload.size)
+        with m.If(step["pieces"]):
+            m.d.comb += [self.judged.valid.eq(rank.valid), rank.ready.eq(self.judged.ready)]
+            with m.If(ranked):
+                m.d.sync += pieces.eq(Mux(rank.payload.last, 0, pieces + 1))
+                with m.If(rank.payload.last):
+                    m.d.sync += tokens.eq(0)
         # Text is at least LUT8: the pieces that begin before text_tokens.
         top = (pieces * config.piece < current.tokens.text_tokens) | (rank.payload.rank >= current.lut8)
         full = rank.payload.rank >= current.full if config.digits > 2 else Const(0)

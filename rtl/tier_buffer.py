@@ -22,8 +22,10 @@ def judged(config: Config) -> data.StructLayout:
 class TierBuffer(wiring.Component):
     """i: `judged`, the pieces of the keys in order, for one query tile after the other; o: `tiered`, their tokens.
 
-    A piece or a token per cycle; a query tile leaves once it is complete. Latency 2 from its last piece.
+    A piece or a token per cycle; a query tile leaves once it is complete. Latency 3 from its last piece.
     """
+
+    latency = 3
 
     def __init__(self, config: Config) -> None:
         self.config = config

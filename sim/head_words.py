@@ -182,13 +182,18 @@ def _pooled(
     ]
 
 
-def small_heads(config: Config, seed: int) -> list[HeadWords]:
+def small_plans(config: Config, seed: int) -> list[Plan]:
     """Random heads of unlike shapes: text, frames that do not divide into tiles or are skipped, a single token."""
     shapes: list[tuple[tuple[int, int, int], int]] = [((3, 5, 7), 11), ((1, 1, 1), 0), ((2, 4, 6), 0), ((0, 0, 0), 9)]
     heads = [random_head(config, *each, seed=seed + n, scale=1.0 + n) for n, each in enumerate(shapes)]
     heads.append(framed_head(config, (5, 4, 4), 3, seed, 2.0))
     heads.append(moving_head(config, (4, 3, 8), 5, 0.5, seed))
-    return [head_words(config, made, golden_output(config, made)) for made in plan(config, heads)]
+    return plan(config, heads)
+
+
+def small_heads(config: Config, seed: int) -> list[HeadWords]:
+    """The words of these heads."""
+    return [head_words(config, made, golden_output(config, made)) for made in small_plans(config, seed)]
 
 
 def job_words(config: Config, heads: Sequence[HeadWords]) -> list[int]:

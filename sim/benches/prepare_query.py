@@ -16,6 +16,7 @@ from rtl.prepare_query import PrepareQuery
 from sim import job
 from sim.pack import pack
 from sim.streams import STALLS, assert_full_rate, assert_latency, check_streams
+from sim.testbench import Pauses, Testbench
 
 ROWS = 320
 ROW_KINDS = 8
@@ -65,3 +66,15 @@ async def prepared(dut: Any, stalls: float) -> None:
     if not stalls:
         assert_latency(cycles["i"], cycles["o"], component.latency)
         assert_full_rate(cycles["i"], component.interval)
+
+
+@cocotb.test()
+async def held(dut: Any) -> None:
+    """While none leaves, as many rows are taken as the component says that it holds."""
+    config, _ = job.read()
+    bench = Testbench(dut)
+    rows = bench.source("i", [0] * ROW_KINDS)
+    bench.sink("o", pauses=Pauses(1.0))
+    await bench.reset()
+    await bench.idle(ROW_KINDS * PrepareQuery(config).interval)
+    assert len(rows.cycles) == PrepareQuery.held, f"{len(rows.cycles)} rows taken, stated {PrepareQuery.held}"

@@ -12,7 +12,7 @@ import numpy as np
 from golden.config import Config, Tier
 from golden.schedule import LaneGroup, in_order
 from rtl import layouts
-from rtl.sequencer import GROUP_SLOTS
+from rtl.sequencer import GROUP_SLOTS, Sequencer
 from rtl.streams import slot_of
 from sim import job
 from sim.core_words import group_words, lane_mask
@@ -106,14 +106,14 @@ def split(cycles: list[int], words: list[list[int]]) -> list[list[int]]:
 def assert_rate(tiles: list[KeyTile], listed: list[list[int]], sent: list[list[int]]) -> None:
     """A beat in every cycle, unless the next list of groups was longer to load than the present tile to compute.
 
-    A tile starts two cycles after the last group of its list; a list is loaded as soon as one of the two is free.
+    A tile starts `latency` cycles after the last group of its list; a list is loaded as soon as one of the two is free.
     """
     seamless = {"key tiles": 0, "query tiles": 0}
     for n, (groups, cycles) in enumerate(zip(listed, sent, strict=True)):
         assert cycles == list(range(cycles[0], cycles[0] + len(cycles))), f"gaps within key tile {n}: {cycles}"
         if n < GROUP_SLOTS:
             continue
-        before, complete = sent[n - 1][-1], groups[-1] + 2
+        before, complete = sent[n - 1][-1], groups[-1] + Sequencer.latency
         assert cycles[0] == max(before + 1, complete), f"tile {n}: {cycles[0]}, after {before}, from {complete}"
         seamless["query tiles" if tiles[n].first else "key tiles"] += cycles[0] == before + 1
         free = max(listed[n - 1][-1], sent[n - GROUP_SLOTS][-1])

@@ -9,10 +9,10 @@ import cocotb
 
 from golden.config import Config, Tier
 from rtl.group import tiered
-from rtl.tier_buffer import judged
+from rtl.tier_buffer import TierBuffer, judged
 from sim import job
 from sim.pack import pack
-from sim.streams import assert_full_rate, check_streams
+from sim.streams import assert_full_rate, assert_latency, check_streams
 
 
 @cocotb.test()
@@ -23,9 +23,10 @@ async def stalled(dut: Any) -> None:
 
 @cocotb.test()
 async def rate(dut: Any) -> None:
-    """Without stalls a token leaves in every cycle."""
+    """Without stalls a token leaves in every cycle, the first one soon after the last piece."""
     cycles = await run(dut, [200], 0.0)
     assert_full_rate(cycles["o"])
+    assert_latency(cycles["i"][-1:], cycles["o"][:1], TierBuffer.latency)
 
 
 async def run(dut: Any, sizes: list[int], stalls: float) -> dict[str, list[int]]:

@@ -13,6 +13,7 @@ from rtl.table_styles import STYLES
 from sim.mutants import Edit
 from sim.properties.arbiter import BoundedWait, LaneOrder, OneGrant
 from sim.properties.harness import Harness
+from sim.properties.loops import EveryIteration
 from sim.properties.multiplier import EveryPlane, EveryProduct, TableSwitch
 
 CONFIG = Config(
@@ -120,6 +121,14 @@ PROPERTIES: tuple[Property, ...] = (
         lambda: LaneOrder(dataclasses.replace(NUMBERED, request_window=2)),
         10,
         Edit("reorder", "& order.r_rdy & (order.r_data == n)", ""),
+    ),
+    Property(
+        "every_iteration",
+        "loops",
+        lambda: EveryIteration(CONFIG),
+        8,
+        Edit("loops", "inner_end = inner_end & ends", "inner_end = ends"),
+        induction=1,
     ),
     products("odd", Edit("table_styles", "m + (m << 2)", "m + (m << 3)")),
     products("full", Edit("table_styles", "*range(DIGIT_MIN, 0)]", "*range(DIGIT_MIN, -1), 1]")),

@@ -11,29 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from golden import cycles as predicted
 from golden.attention import attention
-from golden.config import TABLE_STYLES, Config, Tier
+from golden.config import Config, Tier
 from golden.counters import expected
-from golden.cycles import cycles, multiplier_latency, tree_levels
+from golden.cycles import cycles
 from golden.group import in_columns
 from golden.parameters import FULL_ENGINES
 from golden.prepare import prepare
-from golden.presets import PRESETS, preset
+from golden.presets import preset
 from golden.schedule import LaneGroup, Packing, in_order, schedule
 from golden.traces import load
-from rtl import layouts
-from rtl.accumulate import Accumulate
-from rtl.align import Align
 from rtl.counters import CYCLES
-from rtl.multiplier import KeyMultiplier, ValueMultiplier
-from rtl.normalise import NormaliseLane
-from rtl.reader import Reader
-from rtl.score import Score
-from rtl.sequencer import GROUP_SLOTS
-from rtl.softmax import Softmax
-from rtl.table_styles import STYLES
-from rtl.token_buffer import KeyBuffer
 from sim.simulate import simulate
 from sim.workload import Workload, random_head, small_workload, workload
 
@@ -155,28 +143,3 @@ def test_counters_of_work_do_not_depend_on_stalls() -> None:
     assert smooth["waits_bank"] > 0.2 * smooth["busy"]
     waits = [name for name in CYCLES if name not in ("busy", "waits_bank")]
     assert sum(stalled[name] for name in waits) > sum(smooth[name] for name in waits)
-
-
-@pytest.mark.parametrize("table", TABLE_STYLES)
-@pytest.mark.parametrize("name", PRESETS)
-def test_adder_trees_are_as_deep_as_those_of_the_hardware(name: str, table: str) -> None:
-    config = dataclasses.replace(PRESETS[name], table=table)
-    levels = [tree_levels(config, operands) for operands in (config.head_dim, config.lanes)]
-    assert levels == [Reader.stages(STYLES[table], n, config.tree_fanin) for n in (config.head_dim, config.lanes)]
-
-
-@pytest.mark.parametrize("engine", FULL_ENGINES)
-@pytest.mark.parametrize("name", PRESETS)
-def test_multipliers_take_as_long_as_those_of_the_hardware(name: str, engine: str) -> None:
-    config = dataclasses.replace(PRESETS[name], full_engine=engine)
-    latencies = [multiplier_latency(config, operands) for operands in (config.head_dim, config.lanes)]
-    assert latencies == [KeyMultiplier(config).latency, ValueMultiplier(config).latency]
-
-
-def test_latencies_are_those_of_the_hardware() -> None:
-    assert Align.latency == predicted.ALIGN
-    assert KeyBuffer.latency == predicted.BUFFER
-    assert (Score.latency, Softmax.latency) == (predicted.SCORE, predicted.SOFTMAX)
-    assert Accumulate.latency == predicted.ACCUMULATE
-    assert NormaliseLane.latency + 1 == predicted.NORMALISE
-    assert (GROUP_SLOTS, layouts.QUERY_SLOTS) == (predicted.LISTS, predicted.QUERY_TILES)

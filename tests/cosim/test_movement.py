@@ -34,6 +34,13 @@ def test_query_buffer(name: str) -> None:
     assert figures["words_compared"] > 500
 
 
+@pytest.mark.parametrize("name", ["tiny", "lanes8", "digits2", "ecp5"])
+def test_loops(name: str) -> None:
+    figures = simulate("loops", CONFIGS[name], seed=SEED)
+    assert figures["mismatches"] == 0
+    assert figures["words_compared"] > 2000
+
+
 @pytest.mark.parametrize("name", ["tiny", "lanes8", "digits2", "multipliers", "multipliers2", "ecp5"])
 def test_sequencer(name: str) -> None:
     figures = simulate("sequencer", CONFIGS[name], seed=SEED)

@@ -215,6 +215,11 @@ MUTANTS = (
         "sequencer",
         engine="multipliers",
     ),
+    Mutant("inner-loops-ignored", "loops", "inner_end = inner_end & ends", "inner_end = ends", "loops"),
+    Mutant("loops-do-not-begin-again", "loops", "Mux(ends, 0, index + 1)", "index + 1", "sequencer"),
+    Mutant(
+        "events-of-any-loop", "loops", "for name in event.loops).all()", "for name in event.loops).any()", "sequencer"
+    ),
     Mutant("always-first", "sequencer", "first.eq(wants_query)", "first.eq(1)", "sequencer"),
     # Preparation
     Mutant("reach-shrinks", "statistics", "(reach >> 1) + late.raised", "reach >> 1", "statistics"),
@@ -227,6 +232,7 @@ MUTANTS = (
     Mutant("sum-not-shifted", "pool", "total.eq(total >> 1)", "total.eq(total)", "pool"),
     Mutant("mass-not-shifted", "estimate", "(total >> rise) + mass", "total + mass", "estimate"),
     Mutant("first-frame-skipped", "frames", "(known == 0) | ~seen", "(known == 0)", "speculate"),
+    Mutant("step-ends-with-any-word", "steps", "if step.until else", "if 0 else", "speculate"),
     Mutant("text-forgotten", "speculate", "(pieces * config.piece < current", "(0 > current", "speculate"),
     Mutant("tier-too-long", "tier_buffer", "with m.If(piece_end):", "with m.If(tile_end):", "tier_buffer"),
     Mutant("near-at-the-limit", "match", "(gap << LIMIT_BITS) < bound", "(gap << LIMIT_BITS) <= bound", "match"),

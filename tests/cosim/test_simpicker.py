@@ -75,7 +75,7 @@ WORKLOADS = {
     "two_heads": [((4, 4, 4), 0, 1.0), ((4, 6, 6), 5, 1.0)],
     "five_heads": [((2, 4, 4), 0, 1.0 + n) for n in range(5)],
 }
-FEW_CYCLES = 30
+FEW_CYCLES = 12
 """By which short workloads may be off: what the model rounds at their ends."""
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from golden.config import Config, Tier
 from golden.counters import expected
-from golden.cycles import ALIGN, NORMALISE, Cycles, cycles, visit
+from golden.cycles import Cycles, cycles, visit
 from golden.group import in_columns
+from golden.latencies import ALIGN, NORMALISE
 from golden.presets import PRESETS, preset
 from golden.schedule import LaneGroup, Schedule, in_order, schedule
 

@@ -1,0 +1,153 @@
+"""The control plan: what happens when, declared once. RTL makes its control from it, golden predicts its cycles.
+
+    LOOPS, EVENTS   attention: a nest of loops with a beat in every iteration, and what beats say: see rtl.sequencer
+    SPECULATION     what is done for a query tile to find its tiers, step by step: see rtl.speculate
+    STAGES          what is done with a head, from its raw rows to those of the output: see golden.head_cycles
+
+Cycles are formulas of counts and of the latencies in golden.latencies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+
+from golden.config import Config, Tier
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """One loop of a nest."""
+
+    name: str
+    over: str
+    """What bounds it, at run time"""
+    most: str = ""
+    """The property of Config that its iterations never exceed; if none is named, the loop is not counted: its data say
+    which iteration is its first and which its last"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """The beats in the first, or the last, iteration of all these loops at once."""
+
+    name: str
+    edge: str
+    loops: tuple[str, ...]
+
+
+def first(name: str, *loops: str) -> Event:
+    """The first iteration of these loops."""
+    return Event(name, "first", loops)
+
+
+def last(name: str, *loops: str) -> Event:
+    """Their last iteration."""
+    return Event(name, "last", loops)
+
+
+LOOPS = (
+    Loop("key_tile", "key tiles of the head"),
+    Loop("row", "rows of the query tile", "query_rows"),
+    Loop("group", "lane groups of the key tile", "max_groups"),
+    Loop("digit", "passes of the lane group's tier", "digits"),
+)
+"""Attention under a query tile, outermost loop first. The tile stays meanwhile; key tiles stream by."""
+
+EVENTS = (
+    first("first", "key_tile"),
+    last("final", "key_tile"),
+    first("start", "group"),
+    last("end", "group"),
+    last("last_digit", "digit"),
+    last("row_end", "group", "digit"),
+    last("tile_end", "row", "group", "digit"),
+    last("query_end", "key_tile", "row"),
+)
+"""What a beat says to whom it passes: where sums begin, where they end, and where buffers are free again."""
+
+
+def row_passes(config: Config, tiers: Iterable[Tier]) -> int:
+    """Beats of a row under a key tile: the loops over its lane groups, of these tiers, and over their digits."""
+    return sum(config.passes(tier) for tier in tiers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What is done with the words of one stream, up to a marked one, before the next step begins."""
+
+    name: str
+    takes: str
+    """The stream"""
+    until: str
+    """The mark of its last word; if none is named, it is a single word"""
+    cycles: str
+    """Without stalls; see `evaluate`"""
+
+
+SPECULATION = (
+    Step("tile", "tile", "", "1"),
+    Step("key tiles", "pooled", "last", "key_tiles"),
+    Step("frames", "rank", "last", "rank + frames - 1"),
+    Step("cells", "cell", "part_end", "queries"),
+    Step("key cells", "pooled", "last", "queries * near_cells + far_cells"),
+    Step("pieces", "rank", "last", "rank + queries * near_pieces + far_pieces - 1"),
+)
+"""For a query tile, again and again. Its mean meets the means of all key tiles, which ranks the frames; the means of
+its cells, the `queries`, meet those of the key cells in the frames that matter, which ranks their pieces. Cells and
+pieces in other frames are far: they only pass by, but for the last cell.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What is done for every head, or for every query tile of it, once other stages have ended."""
+
+    name: str
+    each: str
+    """head; query tile; or core, for its own query tiles, beside other cores"""
+    after: Mapping[str, int]
+    """Stages that it waits for: 1 is the latest that there was, 2 the one before, where two may be under way; of a
+    core's own query tiles, where each core has some"""
+    cycles: str
+    """From there to its end; see `evaluate`"""
+
+
+STAGES = (
+    Stage("measure", "head", {"prepare": 1}, "tokens + 1 + statistics"),
+    Stage("scale", "head", {"measure": 1, "keep": 1}, "1 + quantise"),
+    Stage("prepare", "head", {"scale": 1}, "tokens * prepare_interval"),
+    Stage("keep", "head", {"prepare": 1}, "quantise"),
+    Stage("pool", "head", {"prepare": 1}, "pool + 1"),
+    Stage("open", "head", {"scale": 1}, "means"),
+    Stage("match", "query tile", {"match": 1, "rows": 2}, "matched_rows * match_interval"),
+    Stage("free", "core", {"attend": 2}, "released"),
+    Stage("rows", "query tile", {"open": 1, "match": 1, "free": 1, "rows": 1}, "work_queue + late_rows * row_interval"),
+    Stage("mean", "core", {"rows": 1}, "align + pool - 1"),
+    Stage("look", "core", {"mean": 1, "speculate": 1}, "tile + key tiles"),
+    Stage("speculate", "core", {"look": 1, "pool": 1}, "frames + cells + key cells + pieces"),
+    Stage("group", "core", {"speculate": 1}, "tier_buffer + key_tile + group + groups + sequencer - 3"),
+    Stage("attend", "core", {"group": 1, "last row": 1}, "passes - row_passes"),
+    Stage("last row", "core", {"attend": 1}, "row_passes"),
+    Stage("restore", "core", {"last row": 1}, "core + outputs + rows_behind * lag + row_interval + restore - 1"),
+)
+"""In order; those of all query tiles of a head come before the next head's. Keys and values pass twice: they are
+measured; then the scale of values is found, and they are prepared and kept, the means of keys pooled. Where rows are
+reused, all rows up to the end of the next query tile are matched first. Rows of a query tile enter a core when the
+event `query_end` of its tile before the last frees their place. Their mean looks at key tiles, the other steps of
+SPECULATION find tiers, keys are grouped, all passes done, and rows restored. A stage ends in the cycle after its last
+word, from which a latency counts.
+"""
+
+
+def evaluate(cycles: str, counts: Mapping[str, int]) -> int:
+    """A sum of products of counts, such as `rows * interval - 1`."""
+    terms = cycles.replace(" - ", " + -1 * ").split(" + ")
+    return sum(math.prod(int(n) if n.lstrip("-").isdigit() else counts[n] for n in term.split(" * ")) for term in terms)
+
+
+def end(stage: Stage, ends: Mapping[str, list[int]], counts: Mapping[str, int]) -> int:
+    """The cycle in which a stage ends, by the ends of all stages so far."""
+    waits = [ends[name][-latest] for name, latest in stage.after.items() if len(ends[name]) >= latest]
+    return max(waits, default=0) + evaluate(stage.cycles, counts)

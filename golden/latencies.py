@@ -1,0 +1,90 @@
+"""Latencies of the components as golden's cycles count them, and what buffers hold; tests compare with the hardware."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from golden.config import Config
+
+ALIGN = 2
+BUFFER = 2
+"""From a pass of the sequencer to its words"""
+SCORE, SOFTMAX, ACCUMULATE = 4, 7, 2
+WEIGHTS = 2
+"""From weights to the first pass over their tables: through a queue and into the tables"""
+NORMALISE = 6
+"""Beyond the cycles in which a row is taken"""
+CORE = ("buffer", "key_multiplier", "score", "softmax", "weights", "value_multiplier", "accumulate", "normalise")
+"""What a pass goes through, from the sequencer to its row's output"""
+
+MATCH_CHANNELS = 16
+"""Channels of a row that are compared per cycle"""
+
+LISTS, QUERY_TILES = 2, 2
+"""Lists of lane groups, and query tiles, that the core holds"""
+HELD_ROWS = 4
+"""Query rows that preparation holds while none is taken"""
+
+SPANS = {"pairs": 2, "half_pairs": 2, "half_triples": 3, "half_quads": 4}
+"""Operands that share a table, where it is more than one"""
+
+MULTIPLIERS = 2
+"""Registers before and behind the multipliers of FULL, in front of their adder tree"""
+
+
+def latencies(config: Config) -> dict[str, int]:
+    """Cycles from a component's last word to what it becomes, or the first word of that."""
+    chunks, slices = config.head_dim // config.prepare_channels, config.head_dim // config.output_lanes
+    known = {
+        "statistics": config.head_dim + 23,
+        "quantise": 2 * chunks + config.digits + 11,
+        "pool": 5,
+        "match_interval": config.head_dim // MATCH_CHANNELS,
+        "means": 2,  # of a head: through a queue and into registers
+        "released": 2,  # until the work queue sees a place that is free
+        "work_queue": 2,
+        "align": ALIGN,
+        "rank": sum_levels(config, config.head_dim) + 15,
+        "tier_buffer": 3,
+        "group": 2,
+        "sequencer": 2,
+        "buffer": BUFFER,
+        "key_multiplier": multiplier_latency(config, config.head_dim),
+        "score": SCORE,
+        "softmax": SOFTMAX,
+        "weights": WEIGHTS,
+        "value_multiplier": multiplier_latency(config, config.lanes),
+        "accumulate": ACCUMULATE,
+        "normalise": slices + NORMALISE,
+        "outputs": 2,  # the queue before they are restored
+        "restore": slices + max(1, config.rotation_stages) + 9,
+    }
+    return known | {"core": sum(known[name] for name in CORE)}
+
+
+def row_interval(config: Config) -> int:
+    """Cycles of a query row, and of a row of the output: cut to slices, rotated, and put together again."""
+    slices = config.head_dim // config.output_lanes
+    return max(2 * slices, slices + max(1, config.rotation_stages))
+
+
+def multiplier_latency(config: Config, operands: int) -> int:
+    """Of a multiplier: that of its tables, unless FULL has multipliers, which take longer."""
+    if config.full_engine == "tables":
+        return reader_levels(config, operands)
+    return MULTIPLIERS + reader_levels(dataclasses.replace(config, table="multiply"), operands)
+
+
+def reader_levels(config: Config, operands: int) -> int:
+    """Registers of a reader's adder tree over the tables of so many operands."""
+    span = SPANS.get(config.table, 1)
+    tables = -(-operands // span)
+    return 1 + sum_levels(config, -(-tables // max(1, config.tree_fanin // span)))
+
+
+def sum_levels(config: Config, addends: int) -> int:
+    """Registers of an adder tree over so many addends."""
+    levels = 0
+    while addends > 1:
+        addends, levels = -(-addends // config.tree_fanin), levels + 1
+    return levels
