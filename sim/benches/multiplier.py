@@ -12,8 +12,8 @@ from amaranth.lib import data
 from numpy.typing import NDArray
 
 from golden.config import DIGIT_BITS, DIGIT_MIN, Config, Tier
-from golden.latencies import multiplier_latency
 from golden.digits import seen
+from golden.latencies import multiplier_latency
 from golden.multiplier import multiply, multiply_rows
 from rtl import layouts
 from sim import job

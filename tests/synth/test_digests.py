@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from golden.presets import preset
+from rtl import layouts
 from rtl.components import COMPONENTS
 from rtl.emit import to_rtlil
 from rtl.restore import Restore
@@ -20,7 +21,7 @@ def text(component: str, **changes: int | str) -> str:
     return to_rtlil(COMPONENTS[component](dataclasses.replace(TINY, **changes)), component)
 
 
-@pytest.mark.parametrize(("component", "part"), [("arbiter", f"bank_arbiter_{TINY.word_bits}"), ("score", "score")])
+@pytest.mark.parametrize(("component", "part"), [("arbiter", f"bank_arbiter_{layouts.word(TINY).size}"), ("score", "score")])
 def test_a_component_is_found_as_a_part_under_any_name(component: str, part: str) -> None:
     whole = "value_buffer" if component == "arbiter" else "core"
     assert digests(text(whole))[part] == digests(text(component))[component]
