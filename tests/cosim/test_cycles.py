@@ -26,8 +26,8 @@ from rtl import layouts
 from rtl.accumulate import Accumulate
 from rtl.align import Align
 from rtl.counters import CYCLES
-from rtl.multiplier import KeyMultiplier, ValueMultiplier
 from rtl.normalise import NormaliseLane
+from rtl.products import Products
 from rtl.reader import Reader
 from rtl.score import Score
 from rtl.sequencer import GROUP_SLOTS
@@ -165,12 +165,11 @@ def test_adder_trees_are_as_deep_as_those_of_the_hardware(name: str, table: str)
     assert levels == [Reader.stages(STYLES[table], n, config.tree_fanin) for n in (config.head_dim, config.lanes)]
 
 
-@pytest.mark.parametrize("engine", FULL_ENGINES)
 @pytest.mark.parametrize("name", PRESETS)
-def test_multipliers_take_as_long_as_those_of_the_hardware(name: str, engine: str) -> None:
-    config = dataclasses.replace(PRESETS[name], full_engine=engine)
+def test_multipliers_take_as_long_as_those_of_the_hardware(name: str) -> None:
+    config = dataclasses.replace(PRESETS[name], full_engine="multipliers")
     latencies = [multiplier_latency(config, operands) for operands in (config.head_dim, config.lanes)]
-    assert latencies == [KeyMultiplier(config).latency, ValueMultiplier(config).latency]
+    assert latencies == [Products.stages(operands, config.tree_fanin) for operands in (config.head_dim, config.lanes)]
 
 
 def test_latencies_are_those_of_the_hardware() -> None:
