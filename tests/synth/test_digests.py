@@ -21,7 +21,9 @@ def text(component: str, **changes: int | str) -> str:
     return to_rtlil(COMPONENTS[component](dataclasses.replace(TINY, **changes)), component)
 
 
-@pytest.mark.parametrize(("component", "part"), [("arbiter", f"bank_arbiter_{layouts.word(TINY).size}"), ("score", "score")])
+@pytest.mark.parametrize(
+    ("component", "part"), [("arbiter", f"bank_arbiter_{layouts.word(TINY).size}"), ("score", "score")]
+)
 def test_a_component_is_found_as_a_part_under_any_name(component: str, part: str) -> None:
     whole = "value_buffer" if component == "arbiter" else "core"
     assert digests(text(whole))[part] == digests(text(component))[component]
