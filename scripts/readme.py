@@ -88,8 +88,9 @@ def speedup_section() -> str:
         return [" / ".join(f"{figure(each[key]):.2f}" for key in SUMMARIES) for each in found]
 
     def area(part: dict[str, Any]) -> str:
-        stages = [part["areas"][baseline] for baseline in BASELINES]
-        return " / ".join(f"{um2 / 1e6:.2f}" for um2 in (stages[0]["losses"], *(each["dense"] for each in stages)))
+        found = [part["areas"][view] for view in VIEWS if view in part["areas"]]
+        ours = (found[0]["losses"], found[-1]["losses"])
+        return " / ".join(f"{um2 / 1e6:.2f}" for um2 in (*ours, *(each["dense"] for each in found[:-1])))
 
     def passes(part: dict[str, Any]) -> str:
         return f"{sum(head['passes_per_product'] for head in part['heads']) / len(part['heads']):.3f}"
@@ -98,7 +99,7 @@ def speedup_section() -> str:
     for name, label in FACTORS.items():
         body.append([f"- {label}", *three(lambda found, name=name: found["factors"][name], BASELINES[0])])
     body.append(["table passes for a dense product", *map(passes, parts)])
-    body.append(["mm2: ours / dense / fused dense", *map(area, parts)])
+    body.append(["mm2: ours / its attention core / dense / fused dense", *map(area, parts)])
     reused = f"rows closer than {results['reuse']['reuse_distance']} reused"
     return table([f"{len(parts[0]['heads'])} heads: times faster", "as configured", reused], body)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from golden.config import Config
 from scripts.cell_library import Library
 from scripts.cli import console, describe, main, with_preset
-from scripts.core_areas import BASELINES, DENSE, Modules, measured, memory, stage_areas
+from scripts.core_areas import BASELINES, DENSE, Modules, measured, memory, stage_areas, um2
 from scripts.default_library import default_library
 from scripts.demo import SAMPLE, choose, fitting
 from scripts.evaluate import REUSE_DISTANCE
@@ -29,8 +29,9 @@ VIEWS = {
     SAME_LANES: "same rows and lanes",
     "fp16_mac": "equal area",
     "fp16_fused": "equal area, fused FP16 dot products",
+    "core": "equal area, the attention core alone",
 }
-"""What is held equal; equal areas by baseline."""
+"""What is held equal: nothing but rows and lanes, or the area of a baseline and ours, or of the first and our core."""
 SUMMARIES = {"mean": "geometric mean", "worst": "worst head", "total": "ratio of totals"}
 LABELS = {
     "tables": "tables for multiply-adds, all in FULL",
@@ -84,8 +85,10 @@ def measurements(modules: Modules) -> dict[str, dict[str, float]]:
 
 
 def all_areas(config: Config, library: Library, modules: Modules) -> dict[str, Stages]:
-    """um^2 at each stage, by baseline."""
-    return {baseline: stage_areas(config, library, modules, baseline) for baseline in BASELINES}
+    """um^2 at each stage, by baseline; and of the attention core alone, as if preparation served many of them."""
+    areas = {baseline: stage_areas(config, library, modules, baseline) for baseline in BASELINES}
+    core = dict.fromkeys(FACTORS, um2(library, modules, ("core",)))
+    return {**areas, "core": {"dense": areas[BASELINES[0]]["dense"], **core}}
 
 
 def evaluated(layers: list[Layer], areas: Mapping[str, Stages]) -> dict[str, Any]:

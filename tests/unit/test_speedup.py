@@ -26,7 +26,7 @@ from scripts.core_areas import dense_bits, key, measured, stage_areas
 from scripts.designs import DOT
 from scripts.liberty import read
 from scripts.module_areas import Area
-from scripts.speedup import evaluated, summary
+from scripts.speedup import all_areas, evaluated, summary
 from scripts.stages import FACTORS, STAGES, factors, geometric_mean, layer_cycles
 from sim.workload import random_head
 
@@ -79,7 +79,7 @@ def reusing(config: Config) -> Config:
 
 @pytest.mark.parametrize("config", [TINY, CHEAP, reusing(TINY)], ids=["default", "LUT4", "reusing"])
 def test_factors_multiply_to_the_whole(config: Config, heads: list[Head], library: Library) -> None:
-    areas = {baseline: stage_areas(config, library, MODULES, baseline) for baseline in core_areas.BASELINES}
+    areas = all_areas(config, library, MODULES)
     found = evaluated([layer_cycles(config, heads)], areas)
     whole = {view: found["summary"][view]["total"] for view in ("same_lanes", *areas)}
     for each in [*found["heads"], found["layers"][0], {"cycles": found["layers"][0]["cycles"]} | whole]:
@@ -154,6 +154,9 @@ def test_areas_of_stages_by_hand(library: Library) -> None:
     bits = 16 * (2 * 8 + 2 * 3 * 16) * 16 + 8 * 16 * 32
     assert dense_bits(TINY) == bits
     assert found["dense"] == pytest.approx(multipliers + 10 + 20 + 30 + 40 + bits * BIT)
+    alone = all_areas(TINY, library, MODULES)["core"]
+    assert alone["dense"] == found["dense"]
+    assert alone["tables"] == alone["losses"] == pytest.approx(3000 + 2000 * BIT)
     fused = stage_areas(TINY, library, MODULES, "fp16_fused")["dense"]
     assert found["dense"] - fused == pytest.approx(2 * 4 * 16 * (90 - 50))
 
