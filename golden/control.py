@@ -4,7 +4,7 @@
     SPECULATION     what is done for a query tile to find its tiers, step by step: see rtl.speculate
     STAGES          what is done with a head, from its raw rows to those of the output: see golden.head_cycles
 
-Cycles are formulas of counts and of the latencies in golden.latencies.
+Cycles are formulas: of COUNTS, of the latencies in golden.latencies, and those of stages of whole steps.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Step:
 SPECULATION = (
     Step("tile", "tile", "", "1"),
     Step("key tiles", "pooled", "last", "key_tiles"),
-    Step("frames", "rank", "last", "rank + frames - 1"),
+    Step("frames", "rank", "last", "rank + head_frames - 1"),
     Step("cells", "cell", "part_end", "queries"),
     Step("key cells", "pooled", "last", "queries * near_cells + far_cells"),
     Step("pieces", "rank", "last", "rank + queries * near_pieces + far_pieces - 1"),
@@ -139,6 +139,26 @@ event `query_end` of its tile before the last frees their place. Their mean look
 SPECULATION find tiers, keys are grouped, all passes done, and rows restored. A stage ends in the cycle after its last
 word, from which a latency counts.
 """
+
+COUNTS = {
+    "tokens": "tokens of the head",
+    "head_frames": "frames in which key tiles of the head begin",
+    "key_tiles": "key tiles of the head",
+    "key_tile": "tokens of its first key tile",
+    "groups": "lane groups of that one",
+    "queries": "cells of the query tile",
+    "near_cells": "key cells in frames that matter to it; the last one always counts",
+    "far_cells": "all others",
+    "near_pieces": "key pieces in frames that matter to it",
+    "far_pieces": "all others",
+    "passes": "passes of the query tile: rows * row_passes, or the tokens if these are more, of all key tiles",
+    "row_passes": "passes of a row under the last key tile: see `row_passes`",
+    "late_rows": "its rows, but for those that preparation holds until they may enter",
+    "rows_behind": "its rows, but for the first one",
+    "lag": "cycles by which every one of these is restored later than it comes, beyond the one before it",
+    "prepare_interval": "cycles of a key or value row",
+    "row_interval": "cycles of a query row, or of one that is restored",
+}
 
 
 def evaluate(cycles: str, counts: Mapping[str, int]) -> int:

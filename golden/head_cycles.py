@@ -101,7 +101,7 @@ def speculation(config: Config, made: Plan) -> list[dict[str, int]]:
     cell_tile = owner(columns.cell_start, columns.start)
     constant = {
         "key_tiles": len(columns.frame),
-        "frames": made.estimate.frames_kept.shape[1],
+        "head_frames": made.estimate.frames_kept.shape[1],
         "rank": latencies(config)["rank"],
     }
     found = []

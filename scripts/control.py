@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from golden.control import EVENTS, LOOPS, SPECULATION, STAGES, Stage
+from golden.control import COUNTS, EVENTS, LOOPS, SPECULATION, STAGES, Stage
 from golden.latencies import latencies
 from golden.presets import PRESETS
 from rtl.files import write_text
@@ -52,6 +52,7 @@ def sections() -> Iterator[tuple[str, str]]:
             ([stage.name, stage.each, waits(stage), f"`{stage.cycles}`"] for stage in STAGES),
         ),
     )
+    yield "Counts", table(["count", "of what"], ([name, what] for name, what in COUNTS.items()))
     known = {name: latencies(config) for name, config in PRESETS.items()}
     yield (
         "Latencies",

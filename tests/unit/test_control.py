@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from golden.config import unsigned_bits
-from golden.control import EVENTS, LOOPS, SPECULATION, STAGES, Stage, end, evaluate
+from golden.control import COUNTS, EVENTS, LOOPS, SPECULATION, STAGES, Stage, end, evaluate
+from golden.latencies import latencies
 from golden.presets import PRESETS
 from rtl import layouts
 from scripts.control import text
@@ -36,6 +38,9 @@ def test_stages_wait_for_stages_and_steps_follow_each_other() -> None:
     assert len(set(names)) == len(names)
     assert all(set(stage.after) <= set(names) for stage in STAGES)
     steps = [step.name for step in SPECULATION]
+    used = {name for each in (*SPECULATION, *STAGES) for name in re.split(" [-+*] ", each.cycles)} - set(steps)
+    assert {name for name in used if not name.isdigit()} - set(latencies(PRESETS["tiny"])) <= set(COUNTS)
+    assert set(COUNTS) <= used
     spent = " + ".join(stage.cycles for stage in STAGES if stage.name in ("look", "speculate"))
     assert spent.split(" + ") == steps
 
