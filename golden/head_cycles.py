@@ -37,8 +37,8 @@ QUANTISE = 11
 """Latency of quantisation beyond its chunks and digits."""
 GROUP = 2
 """Cycles from a query tile's last tier to its first pass, beyond the tokens and lane groups of a key tile."""
-CORE = 32
-"""Cycles from the last pass to its row at the output."""
+CORE = 18
+"""Cycles from the last pass to its row at the output, beyond adder trees, rotation, and what goes slice by slice."""
 TILES = 2
 """Query tiles whose rows, and whose tiers, are held."""
 
@@ -66,6 +66,9 @@ def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
     """Cycles of planned heads, one after the other, if no stream is late; all rows are computed."""
     channels = config.head_dim // config.output_lanes
     row = max(2 * channels, channels + max(1, config.rotation_stages))  # cycles of a query row, and of an output row
+    trees = tree_levels(config, config.head_dim) + tree_levels(config, config.lanes)
+    # Normalised, and then rotated back, in slices of output_lanes channels.
+    behind = CORE + trees + 2 * channels + max(1, config.rotation_stages)
     begun = pooled = judged = asked = computed = 0
     first = attend = 0
     done: list[int] = [0] * TILES  # the last query tiles' last passes
@@ -91,7 +94,7 @@ def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
             attend += passes[tile]
             done.append(computed)
             visit = -(-passes[tile] // (rows * len(made.prepared.key_tiles.frame)))
-            drain = CORE + rows * max(0, row - visit) + row
+            drain = behind + rows * max(0, row - visit) + row
     return HeadCycles(first, computed - first - attend, attend, drain)
 
 
@@ -103,7 +106,9 @@ def _work(config: Config, made: Plan) -> list[int]:
 
 def _speculation(config: Config, made: Plan) -> list[int]:
     """Cycles from each query tile's mean to its last tier: see rtl.estimate.Estimate."""
-    columns, levels = made.prepared.key_tiles, tree_levels(config, config.head_dim)
+    # Products are summed up one by one, whatever the style of the core's tables.
+    columns = made.prepared.key_tiles
+    levels = tree_levels(dataclasses.replace(config, table="multiply"), config.head_dim)
     _, frame_of = np.unique(columns.frame, return_inverse=True)
     cell_tile, piece_tile = owner(columns.cell_start, columns.start), columns.piece_tile
     found = []
