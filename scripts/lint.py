@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ def lint_verilog(text: str, top: str) -> list[str]:
     return _lint("\n".join([_MODULE.sub(rf"module \1\2{BODY}\3\4", text), *shells]), top)
 
 
+def lint_component(config: Config, name: str) -> list[str]:
+    """What Verilator has to say about a component."""
+    return lint_verilog(to_verilog(COMPONENTS[name](config), name), name)
+
+
 def _shell(module: re.Match[str]) -> str:
     """A module with the same ports and no contents."""
     header, declarations = module[0].partition(");\n")[0], _PORTS.findall(module[0])
@@ -74,9 +80,11 @@ def lint(name: str, config: Config) -> None:
     """Lint the Verilog of every component of a preset."""
     console.print(describe(name, config))
     components: list[dict[str, Any]] = []
-    for component in track(COMPONENTS, "linting", console=console, transient=True):
-        warnings = lint_verilog(to_verilog(COMPONENTS[component](config), component), component)
-        components.append({"name": component, "warnings": warnings})
+    with ProcessPoolExecutor() as pool:
+        # The complete core, the last one, takes longest by far.
+        linted = {component: pool.submit(lint_component, config, component) for component in reversed(COMPONENTS)}
+        for component in track(COMPONENTS, "linting", console=console, transient=True):
+            components.append({"name": component, "warnings": linted[component].result()})
     table = Table("component", "warnings", "first of them", title="verilator --lint-only -Wall")
     for entry in components:
         table.add_row(entry["name"], str(len(entry["warnings"])), *entry["warnings"][:1])
