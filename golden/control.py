@@ -142,6 +142,7 @@ word, from which a latency counts.
 
 COUNTS = {
     "tokens": "tokens of the head",
+    "matched_rows": "rows that are matched until the query tile is known, where rows are reused",
     "head_frames": "frames in which key tiles of the head begin",
     "key_tiles": "key tiles of the head",
     "key_tile": "tokens of its first key tile",
