@@ -15,7 +15,7 @@ from golden.presets import preset
 from golden.traces import Head, load
 from sim.head_words import HeadWords, golden_output, head_words
 from sim.simulate import BenchFailed, simulate
-from sim.workload import random_head
+from sim.workload import moving_head, random_head
 
 TINY = preset("tiny")
 SAMPLE = Path(__file__).parents[2] / "sample" / "street.npz"
@@ -52,6 +52,38 @@ def test_variants_with_stalls(variant: str) -> None:
     figures = simulate("simpicker", config, testcase="heads", inputs={"heads": fed(config, *heads), "stalls": 0.2})
     assert figures["mismatches"] == 0
     assert figures["words_compared"] > 300
+
+
+TWO = dataclasses.replace(TINY, cores=2)
+
+
+@pytest.mark.parametrize(("cores", "stalls"), [(1, 0.0), (2, 0.2)])
+def test_rows_are_reused(cores: int, stalls: float) -> None:
+    """Rows near to earlier ones are not computed, and cores share the others of some heads, back to back."""
+    config = dataclasses.replace(TINY, cores=cores, reuse_distance=0.3)
+    shapes = [((4, 3, 8), 5), ((3, 5, 7), 11), ((6, 2, 4), 0), ((5, 1, 1), 2)]
+    heads = [moving_head(config, *each, 0.4, seed=n) for n, each in enumerate(shapes)]
+    plans = plan(config, heads)
+    assert 0.2 < np.mean([made.products_removed for made in plans]) < 0.7
+    given = [head_words(config, made, golden_output(config, made)) for made in plans]
+    figures = simulate("simpicker", config, testcase="heads", inputs={"heads": given, "stalls": stalls})
+    assert figures["mismatches"] == 0
+    assert figures["counters"]["rows"] == sum(len(made.rows.order) for made in plans)
+    assert cores * min(figures["rows_by_core"]) > 0.7 * sum(figures["rows_by_core"])
+    if cores == 1:
+        predicted = head_cycles(config, plans).total
+        assert abs(predicted - figures["cycles"]) <= max(FEW_CYCLES, 0.01 * figures["cycles"])
+
+
+def test_two_cores_take_little_more_than_half() -> None:
+    head = random_head(TINY, (4, 8, 8), seed=5, scale=3.0)
+    one, two = (
+        simulate("simpicker", config, testcase="heads", inputs={"heads": fed(config, head)}) for config in (TINY, TWO)
+    )
+    assert two["mismatches"] == 0
+    assert one["cycles"] / two["cycles"] > 1.85
+    predicted = head_cycles(TWO, plan(TWO, [head])).total
+    assert abs(predicted - two["cycles"]) <= 0.01 * two["cycles"]
 
 
 def test_real_heads_follow_each_other_without_waiting_for_keys_or_queries() -> None:
