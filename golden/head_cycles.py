@@ -13,6 +13,7 @@ import numpy as np
 
 from golden.config import Config
 from golden.control import SPECULATION, STAGES, end, evaluate, row_passes
+from golden.cycles import SPARE
 from golden.group import in_columns, work
 from golden.latencies import HELD_ROWS, latencies, row_interval
 from golden.layer import Plan
@@ -29,7 +30,7 @@ class HeadCycles:
     speculate: int
     """In which passes wait for speculation: at first, and wherever a query tile takes longer than the one before it"""
     attend: int
-    """Passes, and what loading takes longer"""
+    """Passes, and what loading keys and normalising rows take longer"""
     drain: int
     """From the last pass to the last row of the output"""
 
@@ -54,7 +55,7 @@ def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
         each("head", {"tokens": len(made.head.k)})
         for counts, steps in zip(_passes(config, made), speculation(config, made), strict=True):
             each("query tile", counts | steps)
-            attend += counts["passes"]
+            attend += counts["passes"] + counts["held_up"]
     prepare, last_pass, total = ends["pool"][0], ends["last row"][-1], ends["restore"][-1]
     return HeadCycles(prepare, last_pass - prepare - attend, attend, total - last_pass)
 
@@ -71,6 +72,7 @@ def _passes(config: Config, made: Plan) -> Iterator[dict[str, int]]:
             "groups": len(blocks[0].groups),
             "passes": passes,
             "row_passes": last,
+            "held_up": max(0, (rows - 1) * (interval - last) - SPARE),
             "rows_behind": rows - 1,
             "lag": max(0, row_interval(config) - max(last, interval)),  # by which every row leaves later
         }
