@@ -129,7 +129,7 @@ STAGES = (
     Stage("speculate", "core", {"look": 1, "pool": 1}, "frames + cells + key cells + pieces"),
     Stage("group", "core", {"speculate": 1}, "tier_buffer + key_tile + group + groups + sequencer - 3"),
     Stage("attend", "core", {"group": 1, "last row": 1}, "passes - row_passes"),
-    Stage("last row", "core", {"attend": 1}, "row_passes"),
+    Stage("last row", "core", {"attend": 1}, "row_passes + held_up"),
     Stage("restore", "core", {"last row": 1}, "core + outputs + rows_behind * lag + row_interval + restore - 1"),
 )
 """In order; those of all query tiles of a head come before the next head's. Keys and values pass twice: they are
@@ -154,6 +154,7 @@ COUNTS = {
     "far_pieces": "all others",
     "passes": "passes of the query tile: rows * row_passes, or the tokens if these are more, of all key tiles",
     "row_passes": "passes of a row under the last key tile: see `row_passes`",
+    "held_up": "cycles in which passes wait, as rows leave faster than they are normalised",
     "late_rows": "its rows, but for those that preparation holds until they may enter",
     "rows_behind": "its rows, but for the first one",
     "lag": "cycles by which every one of these is restored later than it comes, beyond the one before it",

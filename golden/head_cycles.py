@@ -13,6 +13,7 @@ import numpy as np
 
 from golden.config import Config
 from golden.control import SPECULATION, STAGES, end, evaluate, row_passes
+from golden.cycles import SPARE
 from golden.group import in_columns, work
 from golden.latencies import HELD_ROWS, latencies, row_interval
 from golden.layer import Plan
@@ -29,7 +30,7 @@ class HeadCycles:
     speculate: int
     """In which passes wait for speculation: at first, and wherever a query tile takes longer than the one before it"""
     attend: int
-    """Passes, and what loading takes longer"""
+    """Passes, and what loading keys and normalising rows take longer"""
     drain: int
     """From the last pass to the last row of the output"""
 
@@ -59,7 +60,7 @@ def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
             order = [(turn + n) % config.cores for n in range(config.cores)]
             turn = min(order, key=lambda core: max(shared["rows"][-1:] + cores[core]["attend"][-2:-1], default=0))
             each(["query tile", "core"], cores[turn], counts | steps | {"matched_rows": matched})
-            attend[turn] += counts["passes"]
+            attend[turn] += counts["passes"] + counts["held_up"]
             turn = (turn + 1) % config.cores
     latest = max((core for core in range(config.cores) if attend[core]), key=lambda core: cores[core]["restore"][-1])
     ends, passes = cores[latest], attend[latest]
@@ -89,6 +90,7 @@ def _passes(config: Config, made: Plan) -> Iterator[dict[str, int]]:
             "groups": len(blocks[0].groups),
             "passes": passes,
             "row_passes": last,
+            "held_up": max(0, (rows - 1) * (interval - last) - SPARE),
             "rows_behind": rows - 1,
             "lag": max(0, row_interval(config) - max(last, interval)),  # by which every row leaves later
         }
