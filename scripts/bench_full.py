@@ -117,7 +117,7 @@ def tableless(config: Config, netlists: Iterable[Netlist], target: str) -> list[
             each: getattr(core, each) - getattr(before, each) + getattr(array, each)
             for each in ("luts", "registers", "dsps")
         }
-        parts |= {name: array, "core": dataclasses.replace(core, **changed)}
+        parts |= {name: dataclasses.replace(array, name=name), "core": dataclasses.replace(core, **changed)}
     return list(parts.values())
 
 
