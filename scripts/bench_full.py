@@ -152,10 +152,11 @@ def speed(config: Config, heads: list[Head], reference: list[np.ndarray]) -> dic
 def table(rows: list[dict[str, Any]]) -> Table:
     """The rows, less what only the results keep."""
     out = Table(title=f"full: the core on {rows[0]['device']}")
-    for column in ("FULL by", "LUTs", "DSPs", "BRAMs", "lacks", "cycles", "error", "LUTs x cycles"):
-        out.add_column(column, justify="left" if column in ("FULL by", "lacks") else "right")
+    out.add_column("FULL by", no_wrap=True)
+    for column in ("LUTs", "DSPs", "lacks", "cycles", "error", "LUTs x cycles"):
+        out.add_column(column, justify="right")
     for row in rows:
-        counts = (f"{row[each]:,}" for each in ("luts", "dsps", "block_rams"))
+        counts = (f"{row[each]:,}" for each in ("luts", "dsps"))
         lacks = " ".join(row["lacks"])
         out.add_row(
             row["variant"], *counts, lacks, f"{row['cycles']:,}", f"{row['rel_l2']:.4f}", f"{row['luts_x_cycles']:.2f}"
