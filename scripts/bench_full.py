@@ -69,14 +69,14 @@ def device(name: str) -> Device:
 
 
 def variants(config: Config) -> dict[str, Config]:
-    """What is compared. The last two spend the same hardware in other ways than the presets do."""
+    """What is compared: also multipliers for both top tiers, as FULL then takes less than LUT8, or for all products."""
     tables = dataclasses.replace(config, digits=3, full_engine="tables")
     multipliers = dataclasses.replace(tables, full_engine="multipliers")
     return {
         "tables": tables,
         "multipliers": multipliers,
-        "LUT8 in place of FULL": dataclasses.replace(tables, digits=2),
-        "multipliers, LUT8 too": dataclasses.replace(multipliers, full_share=config.top_share),
+        "LUT8 instead": dataclasses.replace(tables, digits=2),
+        "multipliers, both": dataclasses.replace(multipliers, full_share=config.top_share),
         ALONE: dataclasses.replace(multipliers, full_share=1, top_share=1),
     }
 
@@ -117,7 +117,7 @@ def tableless(config: Config, netlists: Iterable[Netlist], target: str) -> list[
             each: getattr(core, each) - getattr(before, each) + getattr(array, each)
             for each in ("luts", "registers", "dsps")
         }
-        parts |= {name: array, "core": dataclasses.replace(core, **changed)}
+        parts |= {name: dataclasses.replace(array, name=name), "core": dataclasses.replace(core, **changed)}
     return list(parts.values())
 
 
@@ -152,10 +152,11 @@ def speed(config: Config, heads: list[Head], reference: list[np.ndarray]) -> dic
 def table(rows: list[dict[str, Any]]) -> Table:
     """The rows, less what only the results keep."""
     out = Table(title=f"full: the core on {rows[0]['device']}")
-    for column in ("FULL by", "LUTs", "DSPs", "BRAMs", "lacks", "cycles", "error", "LUTs x cycles"):
-        out.add_column(column, justify="left" if column in ("FULL by", "lacks") else "right")
+    out.add_column("FULL by", no_wrap=True)
+    for column in ("LUTs", "DSPs", "lacks", "cycles", "error", "LUTs x cycles"):
+        out.add_column(column, justify="right", no_wrap=column == "cycles")
     for row in rows:
-        counts = (f"{row[each]:,}" for each in ("luts", "dsps", "block_rams"))
+        counts = (f"{row[each]:,}" for each in ("luts", "dsps"))
         lacks = " ".join(row["lacks"])
         out.add_row(
             row["variant"], *counts, lacks, f"{row['cycles']:,}", f"{row['rel_l2']:.4f}", f"{row['luts_x_cycles']:.2f}"
