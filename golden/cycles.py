@@ -170,11 +170,11 @@ class _Taken:
         return self.left - early - rows * self.interval - (self.interval - self.row.cycles + rest if rest else 0)
 
 
-class _Timeline:
+class Timeline:
     """The cycles of the tile at hand, and of those before as far as they still matter."""
 
-    def __init__(self, config: Config, schedule: Schedule) -> None:
-        self.config, self.schedule = config, schedule
+    def __init__(self, config: Config) -> None:
+        self.config = config
         key_levels, value_levels = tree_levels(config, config.head_dim), tree_levels(config, config.lanes)
         # Passes between q . k and waiting weights; and between the sequencer and p . v, in the queue beside that.
         self.pipeline = key_levels + SCORE + SOFTMAX
@@ -190,11 +190,11 @@ class _Timeline:
         self.passes = self.waits_bank = 0
         self.waits: Counter[str] = Counter()
 
-    def run(self) -> Cycles:
+    def run(self, schedule: Schedule) -> Cycles:
         """All key tiles."""
         known: dict[int, Visit] = {}
-        sizes = np.diff(self.schedule.key_start).tolist()
-        for rows, blocks in zip(self.schedule.rows.tolist(), self.schedule.blocks, strict=True):
+        sizes = np.diff(schedule.key_start).tolist()
+        for rows, blocks in zip(schedule.rows.tolist(), schedule.blocks, strict=True):
             free = self.rows_sent[-QUERY_TILES] if len(self.rows_sent) >= QUERY_TILES else -1
             self.aligned = max(self.aligned, free) + rows
             for block in blocks:
@@ -273,4 +273,4 @@ class _Timeline:
 
 def cycles(config: Config, schedule: Schedule) -> Cycles:
     """The cycles that a core takes for the whole schedule."""
-    return _Timeline(config, schedule).run()
+    return Timeline(config).run(schedule)
