@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,17 @@ def test_module_names_are_stable_and_readable() -> None:
     for module in ("align", "key_multiplier", "softmax", "value_buffer", "normalise"):
         assert f"\nmodule {module}(" in text
     assert "$" not in "".join(line for line in text.splitlines() if line.startswith("module "))
+
+
+def test_memories_are_cleared_in_a_loop_and_tables_are_not() -> None:
+    text = to_verilog(COMPONENTS["estimate"](TINY), "estimate")
+    words = 1 + int(re.findall(r"reg \[\d+:0\] maxima \[(\d+):0\];", text)[0])
+    assert f"for (n = 0; n < {words}; n = n + 1) maxima[n] = " in text
+    assert "maxima[0] = " not in text
+    assert "logarithms[1] = " in text, "words that differ stay as they are"
+
+
+def test_signs_are_extended_by_replication() -> None:
+    text = to_verilog(COMPONENTS["pool"](TINY), "pool")
+    assert re.search(r"{ {\d+{\w+(\[\d+\])?}}, ", text)
+    assert not re.search(r"[{,]\s(\S+),\s+\1,\s+\1[\s,]", text)
