@@ -16,7 +16,7 @@ from golden.config import Config
 from golden.presets import PRESETS, preset
 from rtl.components import COMPONENTS
 from rtl.emit import LINE_LENGTH, to_rtlil, to_verilog, write
-from scripts.lint import lint_verilog, waivers
+from scripts.lint import lint_verilog, lint_whole, waivers
 
 TINY = preset("tiny")
 
@@ -123,6 +123,36 @@ module top(a, q, r);
   );
 endmodule
 """
+
+
+def test_no_loop_goes_through_several_modules() -> None:
+    """They are the same for every preset."""
+    assert lint_whole(to_verilog(COMPONENTS["simpicker"](TINY), "simpicker"), "simpicker") == []
+
+
+LOOP = """
+module inner(a, b, q);
+  input a, b;
+  output q;
+  assign q = a & b;
+endmodule
+
+module top(a, q);
+  input a;
+  output q;
+  wire r;
+  inner left (
+    .a(a), .b(r), .q(q)
+  );
+  inner right (
+    .a(a), .b(q), .q(r)
+  );
+endmodule
+"""
+
+
+def test_a_loop_through_modules_is_found() -> None:
+    assert any("UNOPTFLAT" in line for line in lint_whole(LOOP, "top"))
 
 
 LINT_FINDS = {
