@@ -37,11 +37,11 @@ def lint_verilog(text: str, top: str) -> list[str]:
     """What Verilator has to say about a design, a line each; nothing if it is clean.
 
     Every module is linted once, on its own: those that it instantiates are empty shells to it. Verilator would unfold
-    each instance anew, which takes hours and all memory for large designs. What only shows across modules is not found,
-    such as a loop through several.
+    each instance anew, which takes hours and all memory for large designs. Loops through several modules do not show
+    that way: see `lint_whole`.
     """
     shells = [_shell(module) for module in _MODULE.finditer(text) if module[2] != top]
-    return _lint("\n".join([_MODULE.sub(rf"module \1\2{BODY}\3\4", text), *shells]), top)
+    return lint_whole("\n".join([_MODULE.sub(rf"module \1\2{BODY}\3\4", text), *shells]), top)
 
 
 def lint_component(config: Config, name: str) -> list[str]:
@@ -56,7 +56,8 @@ def _shell(module: re.Match[str]) -> str:
     return "\n".join([f"{header});", *declarations, *outputs, "endmodule\n"])
 
 
-def _lint(text: str, top: str) -> list[str]:
+def lint_whole(text: str, top: str) -> list[str]:
+    """The same with all instances unfolded, for small designs."""
     environment = os.environ | verilator_environment()
     verilator = Path(environment["VERILATOR_ROOT"]) / "bin" / "verilator"
     with tempfile.TemporaryDirectory() as name:

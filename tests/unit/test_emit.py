@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from golden.config import Config
 from golden.presets import PRESETS, preset
 from rtl.components import COMPONENTS
 from rtl.emit import LINE_LENGTH, to_rtlil, to_verilog, write
-from scripts.lint import lint_verilog, waivers
+from scripts.lint import lint_verilog, lint_whole, waivers
 
 TINY = preset("tiny")
 
@@ -124,6 +125,36 @@ endmodule
 """
 
 
+def test_no_loop_goes_through_several_modules() -> None:
+    """They are the same for every preset."""
+    assert lint_whole(to_verilog(COMPONENTS["simpicker"](TINY), "simpicker"), "simpicker") == []
+
+
+LOOP = """
+module inner(a, b, q);
+  input a, b;
+  output q;
+  assign q = a & b;
+endmodule
+
+module top(a, q);
+  input a;
+  output q;
+  wire r;
+  inner left (
+    .a(a), .b(r), .q(q)
+  );
+  inner right (
+    .a(a), .b(q), .q(r)
+  );
+endmodule
+"""
+
+
+def test_a_loop_through_modules_is_found() -> None:
+    assert any("UNOPTFLAT" in line for line in lint_whole(LOOP, "top"))
+
+
 LINT_FINDS = {
     "nothing": (3, "", []),
     "a_body": (2, "[2:0]", ["top.v:7:12: Operator ASSIGNW expects 3 bits", "top.v:13:16: Bits of signal are not"]),
@@ -155,3 +186,17 @@ def test_module_names_are_stable_and_readable() -> None:
     for module in ("align", "key_multiplier", "softmax", "value_buffer", "normalise"):
         assert f"\nmodule {module}(" in text
     assert "$" not in "".join(line for line in text.splitlines() if line.startswith("module "))
+
+
+def test_memories_are_cleared_in_a_loop_and_tables_are_not() -> None:
+    text = to_verilog(COMPONENTS["estimate"](TINY), "estimate")
+    words = 1 + int(re.findall(r"reg \[\d+:0\] maxima \[(\d+):0\];", text)[0])
+    assert f"for (n = 0; n < {words}; n = n + 1) maxima[n] = " in text
+    assert "maxima[0] = " not in text
+    assert "logarithms[1] = " in text, "words that differ stay as they are"
+
+
+def test_signs_are_extended_by_replication() -> None:
+    text = to_verilog(COMPONENTS["pool"](TINY), "pool")
+    assert re.search(r"{ {\d+{\w+(\[\d+\])?}}, ", text)
+    assert not re.search(r"[{,]\s(\S+),\s+\1,\s+\1[\s,]", text)
