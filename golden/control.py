@@ -128,9 +128,12 @@ STAGES = (
     Stage("look", "core", {"mean": 1, "speculate": 1}, "tile + key tiles"),
     Stage("speculate", "core", {"look": 1, "pool": 1}, "frames + cells + key cells + pieces"),
     Stage("group", "core", {"speculate": 1}, "tier_buffer + key_tile + group + groups + sequencer - 3"),
-    Stage("attend", "core", {"group": 1, "last row": 1}, "passes - row_passes"),
+    Stage("attend", "core", {"group": 1, "leave": 1}, "passes - row_passes"),
     Stage("last row", "core", {"attend": 1}, "row_passes + held_up"),
-    Stage("restore", "core", {"last row": 1}, "core + outputs + rows_behind * lag + row_interval + restore - 1"),
+    Stage("leave", "core", {"last row": 1}, "held_next"),
+    Stage("output", "core", {"last row": 1}, "core + outputs + rows_behind * lag + row_interval + restore - 1"),
+    Stage("follow", "core", {"restore": 1}, "tile_rows * row_interval"),
+    Stage("restore", "core", {"output": 1, "follow": 1}, "0"),
 )
 """In order; those of all query tiles of a head come before the next head's. Keys and values pass twice: they are
 measured; then the scale of values is found, and they are prepared and kept, the means of keys pooled. Where rows are
@@ -154,8 +157,10 @@ COUNTS = {
     "far_pieces": "all others",
     "passes": "passes of the query tile: rows * row_passes, or the tokens if these are more, of all key tiles",
     "row_passes": "passes of a row under the last key tile: see `row_passes`",
-    "held_up": "cycles in which passes wait, as rows leave faster than they are normalised",
+    "held_up": "cycles in which its passes wait, as rows leave faster than they are normalised",
+    "held_next": "those in which the passes of the next query tile do, behind its last row",
     "late_rows": "its rows, but for those that preparation holds until they may enter",
+    "tile_rows": "its rows",
     "rows_behind": "its rows, but for the first one",
     "lag": "cycles by which every one of these is restored later than it comes, beyond the one before it",
     "prepare_interval": "cycles of a key or value row",

@@ -10,14 +10,15 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from golden.config import Config
 from golden.control import SPECULATION, STAGES, end, evaluate, row_passes
-from golden.cycles import SPARE
+from golden.cycles import cycles
 from golden.group import in_columns, work
-from golden.latencies import HELD_ROWS, latencies, row_interval
+from golden.latencies import held_rows, latencies, row_interval
 from golden.layer import Plan
-from golden.schedule import schedule
+from golden.schedule import Block, Schedule, schedule
 from golden.tiles import owner
 
 
@@ -83,17 +84,26 @@ def _passes(config: Config, made: Plan) -> Iterator[dict[str, int]]:
     columns, interval = made.prepared.key_tiles, config.head_dim // config.output_lanes
     plan = schedule(config, made.rows.start, columns.start, made.tiers, part_start=columns.piece_start, pack=in_columns)
     for rows, passes, blocks in zip(plan.rows.tolist(), work(config, plan).tolist(), plan.blocks, strict=True):
+        held = held_up(config, rows, plan.key_start, blocks, passes)
         last = row_passes(config, (group.tier for group in blocks[-1].groups))
         yield {
-            "late_rows": max(0, rows - HELD_ROWS + 1),  # the last one held is only half way
+            "late_rows": max(0, rows - held_rows(config)),
             "key_tile": int(columns.start[1]),
             "groups": len(blocks[0].groups),
             "passes": passes,
             "row_passes": last,
-            "held_up": max(0, (rows - 1) * (interval - last) - SPARE),
+            "held_up": held - held // rows,
+            "held_next": held // rows,
+            "tile_rows": rows,
             "rows_behind": rows - 1,
             "lag": max(0, row_interval(config) - max(last, interval)),  # by which every row leaves later
         }
+
+
+def held_up(config: Config, rows: int, key_start: NDArray[np.int64], blocks: tuple[Block, ...], passes: int) -> int:
+    """Cycles that a query tile takes beyond its passes, if others like it come before and after it."""
+    once, twice = (cycles(config, Schedule(np.arange(n + 1) * rows, key_start, [blocks] * n)).total for n in (1, 2))
+    return max(0, twice - once - passes)
 
 
 def speculation(config: Config, made: Plan) -> list[dict[str, int]]:

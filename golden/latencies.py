@@ -22,8 +22,6 @@ MATCH_CHANNELS = 16
 
 LISTS, QUERY_TILES = 2, 2
 """Lists of lane groups, and query tiles, that the core holds"""
-HELD_ROWS = 4
-"""Query rows that preparation holds while none is taken"""
 
 SPANS = {"pairs": 2, "half_pairs": 2, "half_triples": 3, "half_quads": 4}
 """Operands that share a table, where it is more than one"""
@@ -62,10 +60,15 @@ def latencies(config: Config) -> dict[str, int]:
     return known | {"core": sum(known[name] for name in CORE)}
 
 
+def held_rows(config: Config) -> int:
+    """Query rows that preparation holds while none is taken."""
+    return 4 if config.output_lanes == config.head_dim else 3
+
+
 def row_interval(config: Config) -> int:
     """Cycles of a query row, and of a row of the output: cut to slices, rotated, and put together again."""
     slices = config.head_dim // config.output_lanes
-    return max(2 * slices, slices + max(1, config.rotation_stages))
+    return max(2 * slices, slices + max(1, config.rotation_stages) - 1)
 
 
 def multiplier_latency(config: Config, operands: int) -> int:

@@ -84,19 +84,19 @@ class RotateRows(wiring.Component):
 class PrepareQuery(wiring.Component):
     """i: raw query rows, o: rotated ones; `words` of config.float_format. A row that is not finite gives NaNs.
 
-    A row is taken every `interval` = max(2 * slices, slices + rotation cycles) cycles, slices = head_dim / channels,
-    and leaves slices + rotation cycles + 6 cycles later, which is `latency`, unless it waits for the one before it: it
-    does not where the rotation takes no more cycles than there are slices. `held` rows are taken while none leaves.
+    A row is taken every `interval` = max(2 * slices, slices + rotation cycles - 1) cycles, slices = head_dim /
+    channels, and leaves slices + rotation cycles + 6 cycles later, which is `latency`, unless it waits for the one
+    before it: it does not where the rotation takes no more cycles than there are slices. `held` rows are taken while
+    none leaves.
     """
-
-    held = 4
 
     def __init__(self, config: Config, channels: int = CHANNELS) -> None:
         self.config, self.form = config, FORMATS[config.float_format]
         self.rotate = RotateRows(config, self.form, channels)
         self.encode = Encode(config, self.form, config.input_bits + config.rotation_stages, channels)
-        self.interval = max(self.rotate.interval, self.encode.interval + self.rotate.rotate.cycles)
+        self.interval = max(self.rotate.interval, self.encode.interval + self.rotate.rotate.cycles - 1)
         self.latency = self.rotate.latency + self.encode.interval - 1 + Encode.latency
+        self.held = 4 if self.encode.interval == 1 else 3  # of a row of several slices, the first is cut as it waits
         layout = layouts.row(config, self.form)
         super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
 

@@ -86,7 +86,7 @@ class Restore(wiring.Component):
         self.add = AddMean(config, channels)
         self.cut = Cut(config, signed(self.add.row_bits), shared(FP16), channels)
         self.encode = EncodeSlices(config, FP16, self.add.sum_bits, channels)
-        self.interval = max(self.rotate.interval, self.cut.slices + self.rotate.rotate.cycles)
+        self.interval = max(self.rotate.interval, self.cut.slices + self.rotate.rotate.cycles - 1)
         self.latency = self.rotate.latency + self.cut.slices - 1 + Cut.latency + AddMean.latency + EncodeSlices.latency
         layout = layouts.row(config, FP16)
         super().__init__(

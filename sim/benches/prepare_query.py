@@ -64,7 +64,8 @@ async def prepared(dut: Any, stalls: float) -> None:
     )
     cycles = await check_streams(dut, {"i": inputs}, {"o": (layout, expected)}, stalls)
     if not stalls:
-        assert_latency(cycles["i"], cycles["o"], component.latency)
+        if component.rotate.rotate.cycles <= component.encode.interval:  # else rows wait for the one before
+            assert_latency(cycles["i"], cycles["o"], component.latency)
         assert_full_rate(cycles["i"], component.interval)
 
 
@@ -77,4 +78,5 @@ async def held(dut: Any) -> None:
     bench.sink("o", pauses=Pauses(1.0))
     await bench.reset()
     await bench.idle(ROW_KINDS * PrepareQuery(config).interval)
-    assert len(rows.cycles) == PrepareQuery.held, f"{len(rows.cycles)} rows taken, stated {PrepareQuery.held}"
+    stated = PrepareQuery(config).held
+    assert len(rows.cycles) == stated, f"{len(rows.cycles)} rows taken, stated {stated}"

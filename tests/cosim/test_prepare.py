@@ -15,6 +15,7 @@ LEAST_WORDS = {"rotate": 500, "centre": 500, "quantise": 1000}
 
 VARIATIONS: dict[str, dict[str, Any]] = {
     "tiny": {},
+    "head-64": {"head_dim": 64},  # rotation takes longer than slices
     "head-48": {"head_dim": 48},  # three blocks
     "head-32": {"head_dim": 32},  # an odd number of stages
     "unrotated": {"rotate": False},

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from golden.config import TABLE_STYLES, Config
-from golden.latencies import CORE, HELD_ROWS, LISTS, QUERY_TILES, latencies, row_interval
+from golden.latencies import CORE, LISTS, QUERY_TILES, held_rows, latencies, row_interval
 from golden.parameters import FULL_ENGINES
 from golden.presets import PRESETS
 from rtl import estimate, layouts
@@ -73,4 +73,6 @@ def test_rows_take_as_long_as_in_the_hardware(name: str) -> None:
 
 
 def test_as_much_is_held_as_in_the_hardware() -> None:
-    assert (GROUP_SLOTS, layouts.QUERY_SLOTS, PrepareQuery.held) == (LISTS, QUERY_TILES, HELD_ROWS)
+    assert (GROUP_SLOTS, layouts.QUERY_SLOTS) == (LISTS, QUERY_TILES)
+    for config in PRESETS.values():
+        assert PrepareQuery(config, config.output_lanes).held == held_rows(config)
