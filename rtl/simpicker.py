@@ -63,6 +63,9 @@ class Simpicker(wiring.Component):
     pooled : all `tiles` and then all `cells` of that head.
     token : all its tokens as `prepared` had them.
     output : `rtl.head.result`, a row of FP16 numbers for every query row of the tile, in order.
+
+    The memory keeps a head until the last row of its output has come. If it has no room for another one, it does not
+    take `prepared`, `tiles` and `cells`.
     """
 
     def __init__(self, config: Config) -> None:
