@@ -25,7 +25,7 @@ from sim.simulate import BenchFailed, simulate
 component, table, engine = sys.argv[1:]
 finding = None
 try:
-    config = dataclasses.replace(preset("tiny"), table=table, full_engine=engine, reuse_distance=0.3)
+    config = dataclasses.replace(preset("tiny"), table=table, full_engine=engine, reuse_distance=0.3, cores=2)
     simulate(component, config)
 except BenchFailed as failure:
     finding = str(failure)
@@ -231,6 +231,11 @@ MUTANTS = (
     # Speculation, matching and grouping
     Mutant("sum-not-shifted", "pool", "total.eq(total >> 1)", "total.eq(total)", "pool"),
     Mutant("mass-not-shifted", "estimate", "(total >> rise) + mass", "total + mass", "estimate"),
+    Mutant("rows-of-a-head-not-counted", "work_queue", "Mux(place.last, 0, given.first + 1)", "0", "work_queue"),
+    Mutant("heads-not-counted", "work_queue", "given.number + 1", "given.number", "work_queue"),
+    Mutant("tiles-run-on", "work_queue", "m.Elif(place.tile_end)", "m.Elif(0)", "work_queue"),
+    Mutant("all-to-one-core", "work_queue", "core.eq(turn)", "core.eq(0)", "work_queue"),
+    Mutant("rows-not-numbered", "worker", "at_work.first + left", "at_work.first", "worker"),
     Mutant("first-frame-skipped", "frames", "(known == 0) | ~seen", "(known == 0)", "speculate"),
     Mutant("step-ends-with-any-word", "steps", "if step.until else", "if 0 else", "speculate"),
     Mutant("text-forgotten", "speculate", "(pieces * config.piece < current", "(0 > current", "speculate"),

@@ -35,6 +35,12 @@ def test_bench(component: str) -> None:
     assert figures["words_compared"] > 300
 
 
+def test_work_queue_feeds_three_cores() -> None:
+    figures = simulate("work_queue", dataclasses.replace(TINY, cores=3), seed=3)
+    assert figures["mismatches"] == 0
+    assert len(figures["tiles_by_core"]) == 3
+
+
 VARIANTS = {
     "bf16": {"float_format": "bf16"},
     "multipliers": {"full_engine": "multipliers"},
