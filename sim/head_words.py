@@ -54,6 +54,7 @@ class HeadWords:
     output: list[int]
     """The elements of the rows"""
     reuse: ReuseWords
+    """Only where rows are reused"""
     counts: Counters
     """What a core's counters show, if it computes all"""
 

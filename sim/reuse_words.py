@@ -16,7 +16,7 @@ from sim.pack import pack
 
 @dataclasses.dataclass(frozen=True)
 class ReuseWords:
-    """Packed words of one head; none where config.reuse_distance is 0."""
+    """Packed words of one head."""
 
     request: list[int]
     reference: list[int]
@@ -27,8 +27,6 @@ class ReuseWords:
 def reuse_words(config: Config, head: Head, matching: Matching) -> ReuseWords:
     """The words of a head that was matched, in tile order."""
     found = ReuseWords([], [], [])
-    if not config.reuse_distance:
-        return found
     text, size = head.text_tokens, head.grid[1] * head.grid[2]
     elements = words(config, head, "q").tolist()
     order = make_tiles(config, head.grid, text, config.query_rows).order.tolist()

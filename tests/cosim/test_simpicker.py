@@ -154,5 +154,5 @@ def test_a_query_that_is_not_finite_gives_nan_and_disturbs_nobody() -> None:
 def test_a_single_wrong_bit_is_found() -> None:
     (words,) = fed(TINY, random_head(TINY, (2, 4, 7)))
     words.output[17] ^= 1 << 5
-    with pytest.raises(BenchFailed, match=r"output: cycle \d+, word 17: 1 fields differ: elements\[0\]"):
+    with pytest.raises(BenchFailed, match=r"output__0: cycle \d+, head 0, row 17: 1 fields differ: \[0\] ="):
         simulate("simpicker", TINY, testcase="heads", inputs={"heads": [words]})
