@@ -10,7 +10,7 @@ from golden.config import Config
 from golden.head_cycles import head_cycles
 from golden.layer import plan
 from golden.traces import Head
-from sim.head_words import golden_output, head_words
+from sim.head_words import planned_words
 from sim.simulate import simulate
 from sim.workload import random_head
 
@@ -49,8 +49,8 @@ def bench_cycles(
     for name, heads in workloads(config, real).items():
         progress(f"cycles: {name}")
         plans = plan(config, heads)
-        words = [head_words(config, made, golden_output(config, made)) for made in plans]
-        simulated = simulate("simpicker", config, testcase="heads", inputs={"heads": words})
+        inputs = {"heads": planned_words(config, plans)}
+        simulated = simulate("simpicker", config, testcase="heads", inputs=inputs)
         predicted = head_cycles(config, plans).total
         excess = predicted - simulated["cycles"]
         rows.append(

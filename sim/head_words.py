@@ -192,9 +192,14 @@ def small_plans(config: Config, seed: int) -> list[Plan]:
     return plan(config, heads)
 
 
+def planned_words(config: Config, plans: Iterable[Plan]) -> list[HeadWords]:
+    """The words of planned heads, with the output that golden computes."""
+    return [head_words(config, made, golden_output(config, made)) for made in plans]
+
+
 def small_heads(config: Config, seed: int) -> list[HeadWords]:
-    """The words of these heads."""
-    return [head_words(config, made, golden_output(config, made)) for made in small_plans(config, seed)]
+    """The words of `small_plans`."""
+    return planned_words(config, small_plans(config, seed))
 
 
 def job_words(config: Config, heads: Sequence[HeadWords]) -> list[int]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
 from golden.config import Config, Tier
@@ -16,6 +15,7 @@ from rtl.loops import Loops
 from sim import job
 from sim.pack import pack, unpack
 from sim.scoreboard import Mismatch
+from sim.testbench import Testbench
 
 KEY_TILES = 30
 
@@ -52,12 +52,8 @@ async def nests(dut: Any) -> None:
     config, _ = job.read()
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     layouts = {name: member.shape for name, member in Loops(config, LOOPS, EVENTS).signature.members.items()}
-    dut.rst.value = 1
     dut.step.value = 0
-    Clock(dut.clk, 2, "ns").start()
-    for _ in range(3):
-        await RisingEdge(dut.clk)
-    dut.rst.value = 0
+    await Testbench(dut).reset()
     compared = cycles = 0
     for told, wanted in iterations(config, rng):
         for step in (0, 1) if rng.random() < 0.2 else (1,):

@@ -6,7 +6,6 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
 from golden.tiles import TEXT, make_tiles
@@ -15,6 +14,7 @@ from rtl.places import place
 from sim import job
 from sim.pack import pack, unpack
 from sim.scoreboard import Mismatch
+from sim.testbench import Testbench
 
 SHAPES = [((3, 5, 7), 11), ((1, 1, 1), 0), ((4, 2, 3), 1), ((0, 0, 0), 9), ((2, 8, 8), 0), ((2, 4, 4), 16)]
 
@@ -23,12 +23,8 @@ SHAPES = [((3, 5, 7), 11), ((1, 1, 1), 0), ((4, 2, 3), 1), ((0, 0, 0), 9), ((2, 
 async def heads(dut: Any) -> None:
     """One head after the other, with a pause before every third row."""
     config, _ = job.read()
-    dut.rst.value = 1
     dut.step.value = 0
-    Clock(dut.clk, 2, "ns").start()
-    for _ in range(3):
-        await RisingEdge(dut.clk)
-    dut.rst.value = 0
+    await Testbench(dut).reset()
     compared = 0
     for grid, text in SHAPES:
         tiles = make_tiles(config, grid, text, config.tile)

@@ -13,7 +13,7 @@ from golden.head_cycles import head_cycles
 from golden.layer import plan
 from golden.presets import preset
 from golden.traces import Head, load
-from sim.head_words import HeadWords, golden_output, head_words
+from sim.head_words import HeadWords, planned_words
 from sim.simulate import BenchFailed, simulate
 from sim.workload import moving_head, random_head
 
@@ -23,7 +23,7 @@ SAMPLE = Path(__file__).parents[2] / "sample" / "street.npz"
 
 def fed(config: Config, *heads: Head) -> list[HeadWords]:
     """The words of the heads of a layer."""
-    return [head_words(config, made, golden_output(config, made)) for made in plan(config, heads)]
+    return planned_words(config, plan(config, heads))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_rows_are_reused(cores: int, stalls: float) -> None:
     heads = [moving_head(config, *each, 0.4, seed=n) for n, each in enumerate(shapes)]
     plans = plan(config, heads)
     assert 0.2 < np.mean([made.products_removed for made in plans]) < 0.7
-    given = [head_words(config, made, golden_output(config, made)) for made in plans]
+    given = planned_words(config, plans)
     figures = simulate("simpicker", config, testcase="heads", inputs={"heads": given, "stalls": stalls})
     assert figures["mismatches"] == 0
     assert figures["counters"]["rows"] == sum(len(made.rows.order) for made in plans)

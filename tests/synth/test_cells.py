@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from amaranth.hdl import Module, Signal, signed
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib.wiring import In, Out
 
 from rtl.adders import CarrySave, Term, save_sum
 from rtl.emit import to_rtlil
@@ -24,6 +24,7 @@ from scripts.timing import arrival, typical_slew, wire_default
 from sim.gates import GENERIC, evaluate, toggles, transposed
 from sim.model import BuildFailed
 from sim.tools import ToolMissing
+from tests.synth.design import Design
 
 pytest.importorskip("pyosys")
 
@@ -33,19 +34,6 @@ QUICK = ("dch-amap",)
 
 
 # Mapping
-
-
-class Design(Component):
-    """A component of ports and a function that fills its module."""
-
-    def __init__(self, ports: dict[str, Any], fill: Any) -> None:
-        self.fill = fill
-        super().__init__(ports)
-
-    def elaborate(self, platform) -> Module:
-        m = Module()
-        self.fill(m, self)
-        return m
 
 
 def adder(m: Module, ports: Any) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import memory
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib.wiring import In, Out
 
 from rtl.adders import Term, save_sum
 from rtl.emit import to_rtlil
@@ -18,21 +17,9 @@ from scripts.cell_library import Library
 from scripts.cells import ADDERS, map_to_cells
 from scripts.module_areas import ABC, Area, module_areas
 from sim.model import BuildFailed
+from tests.synth.design import Design
 
 pytest.importorskip("pyosys")
-
-
-class Design(Component):
-    """A component of ports and a function that fills its module."""
-
-    def __init__(self, ports: dict[str, Any], fill: Callable[[Module, Any], None]) -> None:
-        self.fill = fill
-        super().__init__(ports)
-
-    def elaborate(self, platform) -> Module:
-        m = Module()
-        self.fill(m, self)
-        return m
 
 
 def inverters(m: Module, ports: Any) -> None:

@@ -21,6 +21,7 @@ from rtl.emit import to_rtlil
 from rtl.query_buffer import QueryBuffer
 from rtl.token_buffer import Bank
 from scripts import yosys
+from scripts.bench_full import CORE
 from scripts.yosys import TARGETS, synthesize
 from sim.model import BuildFailed
 from sim.tools import ToolMissing
@@ -85,19 +86,7 @@ def test_memories_become_ram(tiny: dict[str, Any]) -> None:
     assert all(tiny["components"][name]["ram_bits"] > 0 for name in WITH_RAM)
 
 
-CORE_PARTS = (
-    "align",
-    "query_buffer",
-    "key_buffer",
-    "value_buffer",
-    "sequencer",
-    "key_multiplier",
-    "score",
-    "softmax",
-    "value_multiplier",
-    "accumulate",
-    "normalise",
-)
+CORE_PARTS = tuple(part for part in CORE if part not in ("arbiter", "core"))  # the arbiter is in the value buffer
 WORKER_PARTS = ("speculate", "tier_buffer", "group", "core", "restore")
 COMPLETE_PARTS = ("prepare", "prepare_query", "work_queue", "worker")
 

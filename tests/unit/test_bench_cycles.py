@@ -33,8 +33,7 @@ def test_ten_workloads_fit_every_preset(name: str) -> None:
 def rows(monkeypatch: pytest.MonkeyPatch, simulated: int, predicted: int) -> list[dict[str, Any]]:
     """Rows of workloads that all take so many cycles."""
     stubs = {
-        "head_words": lambda *_: None,
-        "golden_output": lambda *_: None,
+        "planned_words": lambda *_: None,
         "simulate": lambda *_, **__: {"cycles": simulated, "simulated_cycles_per_second": 1.0},
         "head_cycles": lambda *_: SimpleNamespace(total=predicted),
     }
