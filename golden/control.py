@@ -159,7 +159,7 @@ COUNTS = {
     "row_passes": "passes of a row under the last key tile: see `row_passes`",
     "held_up": "cycles in which its passes wait, as rows leave faster than they are normalised",
     "held_next": "those in which the passes of the next query tile do, behind its last row",
-    "late_rows": "its rows, but for those that preparation holds until they may enter",
+    "late_rows": "its rows, but for those that are under way in preparation until they may enter",
     "tile_rows": "its rows",
     "rows_behind": "its rows, but for the first one",
     "lag": "cycles by which every one of these is restored later than it comes, beyond the one before it",

@@ -16,7 +16,7 @@ from golden.config import Config
 from golden.control import SPECULATION, STAGES, end, evaluate, row_passes
 from golden.cycles import cycles
 from golden.group import in_columns, work
-from golden.latencies import held_rows, latencies, row_interval
+from golden.latencies import READY_ROWS, latencies, row_interval
 from golden.layer import Plan
 from golden.schedule import Block, Schedule, schedule
 from golden.tiles import owner
@@ -87,7 +87,7 @@ def _passes(config: Config, made: Plan) -> Iterator[dict[str, int]]:
         held = held_up(config, rows, plan.key_start, blocks, passes)
         last = row_passes(config, (group.tier for group in blocks[-1].groups))
         yield {
-            "late_rows": max(0, rows - held_rows(config)),
+            "late_rows": max(0, rows - READY_ROWS),
             "key_tile": int(columns.start[1]),
             "groups": len(blocks[0].groups),
             "passes": passes,

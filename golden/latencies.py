@@ -26,6 +26,9 @@ LISTS, QUERY_TILES = 2, 2
 SPANS = {"pairs": 2, "half_pairs": 2, "half_triples": 3, "half_quads": 4}
 """Operands that share a table, where it is more than one"""
 
+READY_ROWS = 3
+"""Query rows, about, that are under way in preparation while none is taken; others come every `row_interval` cycles"""
+
 MULTIPLIERS = 2
 """Registers before and behind the multipliers of FULL, in front of their adder tree"""
 
@@ -58,11 +61,6 @@ def latencies(config: Config) -> dict[str, int]:
         "restore": slices + max(1, config.rotation_stages) + 9,
     }
     return known | {"core": sum(known[name] for name in CORE)}
-
-
-def held_rows(config: Config) -> int:
-    """Query rows that preparation holds while none is taken."""
-    return 4 if config.output_lanes == config.head_dim else 3
 
 
 def row_interval(config: Config) -> int:

@@ -16,10 +16,6 @@ from rtl import layouts
 from rtl.rounding import denormalising, leading, rounded
 from rtl.streams import delay, flow
 
-CHANNELS = 4
-"""Channels of a slice, unless said otherwise."""
-
-
 def power_shape(config: Config) -> Shape:
     """The power of two of a row's unit: that of an aligned row, or of a mean with its further bits."""
     # rotation_shift and rotation_stages, which count too, are at most 8.
@@ -180,11 +176,11 @@ class EncodeSlices(wiring.Component):
 
     latency = EncodeLane.latency + Join.latency
 
-    def __init__(self, config: Config, form: FloatFormat, width: int, channels: int) -> None:
-        self.config, self.form, self.width, self.channels = config, form, width, channels
+    def __init__(self, config: Config, form: FloatFormat, width: int) -> None:
+        self.config, self.form, self.width, self.channels = config, form, width, config.output_lanes
         super().__init__(
             {
-                "i": In(stream.Signature(part(channels, signed(width), scaled(config)))),
+                "i": In(stream.Signature(part(config.output_lanes, signed(width), scaled(config)))),
                 "o": Out(stream.Signature(layouts.row(config, form))),
             }
         )
@@ -217,15 +213,15 @@ class EncodeSlices(wiring.Component):
 class Encode(wiring.Component):
     """i: rows of `integers`, o: rows of `words`: value = number * 2**power, rounded to nearest, ties to even.
 
-    A row takes head_dim / channels cycles, in the last of which it is taken; it leaves `latency` cycles after that.
+    A row takes head_dim / output_lanes cycles, in the last of which it is taken; it leaves `latency` cycles after that.
     """
 
     latency = Cut.latency + EncodeSlices.latency
 
-    def __init__(self, config: Config, form: FloatFormat, width: int, channels: int = CHANNELS) -> None:
-        self.interval = config.head_dim // channels
-        self.cut = Cut(config, signed(width), scaled(config), channels)
-        self.encode = EncodeSlices(config, form, width, channels)
+    def __init__(self, config: Config, form: FloatFormat, width: int) -> None:
+        self.interval = config.head_dim // config.output_lanes
+        self.cut = Cut(config, signed(width), scaled(config), config.output_lanes)
+        self.encode = EncodeSlices(config, form, width)
         super().__init__(
             {"i": In(stream.Signature(integers(config, width))), "o": Out(stream.Signature(layouts.row(config, form)))}
         )

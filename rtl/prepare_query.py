@@ -10,7 +10,7 @@ from golden.config import Config
 from golden.formats import FORMATS, FloatFormat
 from rtl import layouts
 from rtl.align import mantissa, own_exponent
-from rtl.encode import CHANNELS, Cut, Encode, Join
+from rtl.encode import Cut, Encode, Join
 from rtl.rotate import Rotate, vector
 from rtl.trees import largest
 
@@ -27,12 +27,12 @@ class RotateRows(wiring.Component):
     """i: rows of words; o: rows of integers, rtl.rotate.vector of input_bits + rotation_stages bits and `shared`.
 
     A row is aligned to input_bits at its own exponent, slice by slice in two turns: the first finds the exponent. So it
-    takes `interval` = 2 * head_dim / channels cycles, in the last of which it is taken; `latency` cycles after that it
+    takes `interval` = 2 * head_dim / output_lanes cycles, in the last of which it is taken; `latency` cycles after that it
     is there, rotated, unless the one before still is.
     """
 
-    def __init__(self, config: Config, form: FloatFormat, channels: int) -> None:
-        self.config, self.form = config, form
+    def __init__(self, config: Config, form: FloatFormat) -> None:
+        self.config, self.form, channels = config, form, config.output_lanes
         self.cut = Cut(config, form.bits, 1, channels, turns=2)
         self.join = Join(config, signed(config.input_bits), shared(form), channels)
         self.rotate = Rotate(config, config.input_bits, shared(form), STAGES_PER_CYCLE)
@@ -85,18 +85,16 @@ class PrepareQuery(wiring.Component):
     """i: raw query rows, o: rotated ones; `words` of config.float_format. A row that is not finite gives NaNs.
 
     A row is taken every `interval` = max(2 * slices, slices + rotation cycles - 1) cycles, slices = head_dim /
-    channels, and leaves slices + rotation cycles + 6 cycles later, which is `latency`, unless it waits for the one
-    before it: it does not where the rotation takes no more cycles than there are slices. `held` rows are taken while
-    none leaves.
+    output_lanes, and leaves slices + rotation cycles + 6 cycles later, which is `latency`, unless it waits for the one
+    before it: it does not where the rotation takes no more cycles than there are slices.
     """
 
-    def __init__(self, config: Config, channels: int = CHANNELS) -> None:
+    def __init__(self, config: Config) -> None:
         self.config, self.form = config, FORMATS[config.float_format]
-        self.rotate = RotateRows(config, self.form, channels)
-        self.encode = Encode(config, self.form, config.input_bits + config.rotation_stages, channels)
+        self.rotate = RotateRows(config, self.form)
+        self.encode = Encode(config, self.form, config.input_bits + config.rotation_stages)
         self.interval = max(self.rotate.interval, self.encode.interval + self.rotate.rotate.cycles - 1)
         self.latency = self.rotate.latency + self.encode.interval - 1 + Encode.latency
-        self.held = 4 if self.encode.interval == 1 else 3  # of a row of several slices, the first is cut as it waits
         layout = layouts.row(config, self.form)
         super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
 

@@ -10,7 +10,7 @@ from golden.config import Config, unsigned_bits
 from golden.formats import FORMATS, FP16
 from golden.tables import MEAN_FRACTION_BITS
 from rtl import layouts
-from rtl.encode import CHANNELS, Cut, EncodeSlices, cut, part, scaled, slices
+from rtl.encode import Cut, EncodeSlices, cut, part, scaled, slices
 from rtl.prepare_query import RotateRows, shared
 from rtl.streams import delay, flow
 
@@ -78,14 +78,14 @@ class Restore(wiring.Component):
     """i: rows of the core's output, o: rows of the head's; `words` of FP16. A row that is not finite gives NaNs.
 
     `mean` and its biased exponent stay while rows are under way. A row is taken every `interval` cycles, as by
-    PrepareQuery, and leaves `latency` = head_dim / channels + rotation cycles + 9 cycles later.
+    PrepareQuery, and leaves `latency` = slices + rotation cycles + 9 cycles later unless it waits.
     """
 
-    def __init__(self, config: Config, channels: int = CHANNELS) -> None:
-        self.rotate = RotateRows(config, FP16, channels)
-        self.add = AddMean(config, channels)
-        self.cut = Cut(config, signed(self.add.row_bits), shared(FP16), channels)
-        self.encode = EncodeSlices(config, FP16, self.add.sum_bits, channels)
+    def __init__(self, config: Config) -> None:
+        self.rotate = RotateRows(config, FP16)
+        self.add = AddMean(config, config.output_lanes)
+        self.cut = Cut(config, signed(self.add.row_bits), shared(FP16), config.output_lanes)
+        self.encode = EncodeSlices(config, FP16, self.add.sum_bits)
         self.interval = max(self.rotate.interval, self.cut.slices + self.rotate.rotate.cycles - 1)
         self.latency = self.rotate.latency + self.cut.slices - 1 + Cut.latency + AddMean.latency + EncodeSlices.latency
         layout = layouts.row(config, FP16)

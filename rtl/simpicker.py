@@ -167,7 +167,7 @@ class Simpicker(wiring.Component):
     def prepare_queries(self, m: Module, rows: stream.Interface) -> stream.Interface:
         """Query rows, rotated; their places go beside them."""
         config = self.config
-        prepare_query = PrepareQuery(config, config.output_lanes)
+        prepare_query = PrepareQuery(config)
         m.submodules.prepare_query = Named(prepare_query, "prepare_query")
         turned = stream.Signature(placed(config)).create(path=("turned",))
         given, found = prepare_query.i, prepare_query.o

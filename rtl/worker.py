@@ -69,7 +69,7 @@ class Worker(wiring.Component):
         m = Module()
         config = self.config
         speculate, tier_buffer, group = Speculate(config), TierBuffer(config), Group(config)
-        core, restore = Core(config), Restore(config, config.output_lanes)
+        core, restore = Core(config), Restore(config)
         parts = {
             "speculate": speculate,
             "tier_buffer": tier_buffer,

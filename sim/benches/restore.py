@@ -77,6 +77,7 @@ async def restored(dut: Any, stalls: float) -> None:
             )
         await bench.run(lambda: source.done and not board.expected, limit=200 + 20 * ROWS * component.interval)
         if not stalls:
-            assert_latency(source.cycles[-ROWS:], sink.cycles[-ROWS:], component.latency)
-            assert_full_rate(source.cycles[-ROWS:], component.interval)
+            if component.rotate.rotate.cycles <= component.cut.slices:  # else rows wait for the one before
+                assert_latency(source.cycles[-ROWS:], sink.cycles[-ROWS:], component.latency)
+            assert_full_rate(sink.cycles[-ROWS:], component.interval)
     await finish(bench, [board])

@@ -13,8 +13,9 @@ from sim.simulate import simulate
 TINY = preset("tiny")
 CONFIGS: dict[str, Config] = {
     "tiny": TINY,
-    "bf16": dataclasses.replace(TINY, float_format="bf16", head_dim=32),
+    "bf16": dataclasses.replace(TINY, float_format="bf16", head_dim=32, lanes=2),  # rows cut to 16 slices
     "head_48": dataclasses.replace(TINY, head_dim=48),  # three blocks of 16 channels
+    "whole_rows": dataclasses.replace(TINY, lanes=16, query_rows=16),  # rows that are not cut
     "narrow": dataclasses.replace(TINY, input_bits=12),
     "narrow_bf16": dataclasses.replace(TINY, input_bits=12, rotate=False, float_format="bf16"),
     "wide": dataclasses.replace(TINY, input_bits=20, head_dim=32),

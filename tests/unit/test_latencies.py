@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from golden.config import TABLE_STYLES, Config
-from golden.latencies import CORE, LISTS, QUERY_TILES, held_rows, latencies, row_interval
+from golden.latencies import CORE, LISTS, QUERY_TILES, latencies, row_interval
 from golden.parameters import FULL_ENGINES
 from golden.presets import PRESETS
 from rtl import estimate, layouts
@@ -51,7 +51,7 @@ def hardware(config: Config) -> dict[str, int]:
         "value_multiplier": ValueMultiplier(config).latency,
         "accumulate": Accumulate.latency,
         "normalise": Normalise(config).latency,
-        "restore": Restore(config, config.output_lanes).latency,
+        "restore": Restore(config).latency,
     }
 
 
@@ -68,11 +68,9 @@ def test_latencies_are_those_of_the_hardware(name: str, table: str, engine: str)
 @pytest.mark.parametrize("name", PRESETS)
 def test_rows_take_as_long_as_in_the_hardware(name: str) -> None:
     config = PRESETS[name]
-    for component in (PrepareQuery(config, config.output_lanes), Restore(config, config.output_lanes)):
+    for component in (PrepareQuery(config), Restore(config)):
         assert row_interval(config) == component.interval
 
 
 def test_as_much_is_held_as_in_the_hardware() -> None:
     assert (GROUP_SLOTS, layouts.QUERY_SLOTS) == (LISTS, QUERY_TILES)
-    for config in PRESETS.values():
-        assert PrepareQuery(config, config.output_lanes).held == held_rows(config)
