@@ -16,6 +16,7 @@ from rtl import layouts
 from rtl.rounding import denormalising, leading, rounded
 from rtl.streams import delay, flow
 
+
 def power_shape(config: Config) -> Shape:
     """The power of two of a row's unit: that of an aligned row, or of a mean with its further bits."""
     # rotation_shift and rotation_stages, which count too, are at most 8.

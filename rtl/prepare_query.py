@@ -26,9 +26,9 @@ def shared(form: FloatFormat) -> data.StructLayout:
 class RotateRows(wiring.Component):
     """i: rows of words; o: rows of integers, rtl.rotate.vector of input_bits + rotation_stages bits and `shared`.
 
-    A row is aligned to input_bits at its own exponent, slice by slice in two turns: the first finds the exponent. So it
-    takes `interval` = 2 * head_dim / output_lanes cycles, in the last of which it is taken; `latency` cycles after that it
-    is there, rotated, unless the one before still is.
+    A row is aligned to input_bits at its own exponent, slice by slice of output_lanes channels in two turns: the first
+    finds the exponent. So it takes `interval` = 2 * head_dim / output_lanes cycles, in the last of which it is taken;
+    `latency` cycles after that it is there, rotated, unless the one before still is.
     """
 
     def __init__(self, config: Config, form: FloatFormat) -> None:
