@@ -1,7 +1,7 @@
 """Areas of the complete core, of what it is without some of its parts, and of a dense FP16 core with as many lanes.
 
-Measured: all modules of the complete core, with preparation, speculation, grouping and counters; the matching unit; and
-the parts of the floating-point designs of scripts.designs. So both come from one flow: see scripts.module_areas.
+Measured: all modules of the complete core, with preparation, matching, speculation, grouping and counters; and the
+parts of the floating-point designs of scripts.designs. So both come from one flow: see scripts.module_areas.
 
 Assumed: a bit of a memory takes a tenth of a flip-flop, as in compiled SRAM. The dense core is spared what we cannot
 measure: it has multiply-adds without registers between them, and of our core the parts in DENSE, but no arbiters, no
@@ -37,6 +37,8 @@ SUM_BITS = 32
 BASELINES = ("fp16_mac", "fp16_fused")
 """The dense cores: an FP16 multiply-add for each product, or fused FP16 dot products."""
 
+MATCHING, UNMATCHED = ("reuse", "compact"), ("alone.places",)
+"""What finds rows that are reused, and what is in its place if none are."""
 SPECULATION = ("speculate", "tier_buffer", "prepare_pool_cells", "prepare_pool_tiles")
 GROUPING = ("group",)
 DENSE = ("query_buffer", "sequencer", "softmax", "normalise")
@@ -46,7 +48,7 @@ Modules = Mapping[str, Area]
 
 
 def measured(name: str, config: Config, library: Library, told: Callable[[str], None]) -> dict[str, Any]:
-    """All areas, as measured now or, if nothing has changed, before: build/<preset>/areas.json."""
+    """All areas of one core that reuses rows, as measured now or, if nothing has changed, before: areas.json."""
     path, wanted = folder(name) / "areas.json", key(config, library)
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -54,11 +56,10 @@ def measured(name: str, config: Config, library: Library, told: Callable[[str], 
             return found
     begun = time.monotonic()
     modules: dict[str, Area] = {}
-    for part, prefix in (("simpicker", ""), ("match", "alone.")):
-        if part not in modules:
-            told(f"mapping {part} to {library.name}, module by module")
-            found = module_areas(to_rtlil(COMPONENTS[part](config), part), part, library)
-            modules |= {prefix + module: area for module, area in found.items()}
+    for part, prefix in (("simpicker", ""), ("places", "alone.")):
+        told(f"mapping {part} to {library.name}, module by module")
+        found = module_areas(to_rtlil(COMPONENTS[part](config), part), part, library)
+        modules |= {prefix + module: area for module, area in found.items()}
     for baseline in BASELINES:
         for part in floating(baseline).parts:
             told(f"mapping {baseline}, {part.name} to {library.name}")
@@ -69,16 +70,12 @@ def measured(name: str, config: Config, library: Library, told: Callable[[str], 
 
 
 def stage_areas(config: Config, library: Library, modules: Modules, baseline: str) -> dict[str, float]:
-    """um^2 of the core at each of scripts.stages.STAGES.
-
-    What matches rows is there if it is connected, or else if rows are to be reused.
-    """
-    connected = "match" in modules
-    match = um2(library, modules, ("match" if connected else "alone.match",))
-    matching = match if connected or config.reuse_distance else 0.0
-    complete = um2(library, modules, ("simpicker",)) + (0.0 if connected else matching)
+    """um^2 of the core at each of scripts.stages.STAGES; it has what matches rows only if config reuses any."""
+    matching = um2(library, modules, MATCHING) - um2(library, modules, UNMATCHED)
+    whole = um2(library, modules, ("simpicker",))
+    complete = whole if config.reuse_distance else whole - matching
     reuse = complete - um2(library, modules, GROUPING)
-    tiers = reuse - matching
+    tiers = reuse - matching if config.reuse_distance else reuse
     return {
         "dense": dense(config, library, modules, baseline),
         "tables": tiers - um2(library, modules, SPECULATION),

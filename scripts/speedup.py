@@ -14,7 +14,7 @@ from rich.table import Table
 from golden.config import Config
 from scripts.cell_library import Library
 from scripts.cli import console, describe, main, with_preset
-from scripts.core_areas import BASELINES, DENSE, Modules, measured, memory, stage_areas, um2
+from scripts.core_areas import BASELINES, DENSE, MATCHING, Modules, measured, memory, stage_areas, um2
 from scripts.default_library import default_library
 from scripts.demo import SAMPLE, choose, fitting
 from scripts.evaluate import REUSE_DISTANCE
@@ -41,7 +41,7 @@ LABELS = {
     "losses": "losses: what does not hide",
 }
 """What the factors are, in the order in which things are switched on."""
-PARTS = ("simpicker", "core", "prepare", "prepare_query", "restore", "speculate", "tier_buffer", "group")
+PARTS = ("simpicker", "core", "prepare", *MATCHING, "prepare_query", "restore", "speculate", "tier_buffer", "group")
 """What is told of the complete core: it, and the parts that it consists of."""
 
 
@@ -66,7 +66,7 @@ def speedup(
     console.print(describe(name, config))
     with console.status("cycles of all stages") as status:
         plain, reused = ([layer_cycles(each, layer) for layer in layers] for each in (config, reusing))
-        areas = measured(name, config, library, status.update)
+        areas = measured(name, dataclasses.replace(reusing, cores=1), library, status.update)
     modules = {part: Area(*area) for part, area in areas["modules"].items()}
     results: dict[str, Any] = {
         "traces": [path.name for path in traces] or [SAMPLE.name],
@@ -80,7 +80,7 @@ def speedup(
 
 def measurements(modules: Modules) -> dict[str, dict[str, float]]:
     """What Yosys found of the main parts, and of a product of the dense cores."""
-    beside = [part for part in modules if part == "alone.match" or part.split(".")[0] in BASELINES]
+    beside = [part for part in modules if part.split(".")[0] in BASELINES]
     return {part: modules[part]._asdict() for part in (*PARTS, *beside)}
 
 
