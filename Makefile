@@ -18,7 +18,7 @@ READY := .venv/ready
 RUN = $(BIN)/python -m scripts.$@ --preset $(PRESET)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo evaluate speedup test verilog sim synth lint prove bench readme clean lock
+.PHONY: help demo evaluate utilisation speedup test verilog sim synth lint prove bench readme clean lock
 .SILENT:
 
 help: ## list the verbs
@@ -31,6 +31,9 @@ demo: $(READY) ## simulate whole heads of real attention, bit for bit against go
 
 evaluate: $(READY) ## error, work and schedules of the algorithm, beside other rules; TRACES="file ..." HEADS="0 3" PART="curves"
 	$(RUN) $(HEADS:%=--head %) $(PART:%=--part %) $(TRACES)
+
+utilisation: $(READY) ## how busy the lanes are over whole runs, and what they wait for; TRACES="file ..." HEADS="0 3"
+	$(RUN) $(HEADS:%=--head %) $(TRACES)
 
 speedup: $(READY) ## times faster than a dense FP16 core, in cycles, and by what; TRACES="file ..." HEADS="0 3" LIBERTY=file.lib
 	$(RUN) $(HEADS:%=--head %) $(LIBERTY:%=--liberty %) $(TRACES)

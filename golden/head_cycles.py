@@ -18,7 +18,7 @@ from golden.cycles import cycles
 from golden.group import in_columns, work
 from golden.latencies import READY_ROWS, latencies, row_interval
 from golden.layer import Plan
-from golden.schedule import Block, Schedule, schedule
+from golden.schedule import Block, Packing, Schedule, schedule
 from golden.tiles import owner
 
 
@@ -41,8 +41,11 @@ class HeadCycles:
         return self.prepare + self.speculate + self.attend + self.drain
 
 
-def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
-    """Cycles of planned heads, one after the other, if no stream is late; what they go to is that of the last core."""
+def head_cycles(config: Config, plans: Sequence[Plan], pack: Packing = in_columns) -> HeadCycles:
+    """Cycles of planned heads, one after the other, if no stream is late; what they go to is that of the last core.
+
+    The hardware packs lane groups `in_columns`; another `pack` tells what grouping is worth.
+    """
     known = latencies(config) | {"prepare_interval": config.prepare_interval, "row_interval": row_interval(config)}
     shared: dict[str, list[int]] = {stage.name: [] for stage in STAGES if stage.each != "core"}
     cores = [shared | {stage.name: [] for stage in STAGES if stage.each == "core"} for _ in range(config.cores)]
@@ -55,7 +58,7 @@ def head_cycles(config: Config, plans: Sequence[Plan]) -> HeadCycles:
 
     for made in plans:
         each(["head"], shared, {"tokens": len(made.head.k)})
-        parts = zip(_passes(config, made), speculation(config, made), matched_rows(config, made), strict=True)
+        parts = zip(_passes(config, made, pack), speculation(config, made), matched_rows(config, made), strict=True)
         for counts, steps, matched in parts:
             # The next core in turn that has a place for another query tile, or else the one that will have it first.
             order = [(turn + n) % config.cores for n in range(config.cores)]
@@ -79,10 +82,10 @@ def matched_rows(config: Config, made: Plan) -> list[int]:
     return np.diff(known, prepend=0).tolist()
 
 
-def _passes(config: Config, made: Plan) -> Iterator[dict[str, int]]:
+def _passes(config: Config, made: Plan, pack: Packing) -> Iterator[dict[str, int]]:
     """Counts of attention, for every query tile."""
     columns, interval = made.prepared.key_tiles, config.head_dim // config.output_lanes
-    plan = schedule(config, made.rows.start, columns.start, made.tiers, part_start=columns.piece_start, pack=in_columns)
+    plan = schedule(config, made.rows.start, columns.start, made.tiers, part_start=columns.piece_start, pack=pack)
     for rows, passes, blocks in zip(plan.rows.tolist(), work(config, plan).tolist(), plan.blocks, strict=True):
         held = held_up(config, rows, plan.key_start, blocks, passes)
         last = row_passes(config, (group.tier for group in blocks[-1].groups))
