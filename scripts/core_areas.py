@@ -86,6 +86,11 @@ def stage_areas(config: Config, library: Library, modules: Modules, baseline: st
     }
 
 
+def share(library: Library, modules: Modules, complete: float, cores: int) -> float:
+    """um^2 of each of several cores behind one preparation, where a single one is `complete`."""
+    return um2(library, modules, ("worker",)) * (cores - 1) / cores + complete / cores
+
+
 def um2(library: Library, modules: Modules, names: Iterable[str]) -> float:
     """um^2 of some modules, memories included."""
     return sum(modules[name].um2 + memory(library, modules[name].memory_bits) for name in names)

@@ -14,10 +14,10 @@ from rich.table import Table
 from golden.config import Config
 from scripts.cell_library import Library
 from scripts.cli import console, describe, main, with_preset
-from scripts.core_areas import BASELINES, DENSE, MATCHING, Modules, measured, memory, stage_areas, um2
+from scripts.core_areas import BASELINES, DENSE, MATCHING, Modules, measured, memory, share, stage_areas, um2
 from scripts.default_library import default_library
 from scripts.demo import SAMPLE, choose, fitting
-from scripts.evaluate import REUSE_DISTANCE
+from scripts.evaluate import CORES, REUSE_DISTANCE
 from scripts.liberty import read
 from scripts.module_areas import Area
 from scripts.results import folder, write_results
@@ -29,9 +29,11 @@ VIEWS = {
     SAME_LANES: "same rows and lanes",
     "fp16_mac": "equal area",
     "fp16_fused": "equal area, fused FP16 dot products",
+    "cores": f"equal area, {CORES} cores behind one preparation",
     "core": "equal area, the attention core alone",
 }
-"""What is held equal: nothing but rows and lanes, or the area of a baseline and ours, or of the first and our core."""
+"""What is held equal: nothing but rows and lanes, or the area of a baseline and ours; or of the first one and a part of
+ours: each of several cores, with what they share divided among them, or the core that computes attention."""
 SUMMARIES = {"mean": "geometric mean", "worst": "worst head", "total": "ratio of totals"}
 LABELS = {
     "tables": "tables for multiply-adds, all in FULL",
@@ -41,7 +43,8 @@ LABELS = {
     "losses": "losses: what does not hide",
 }
 """What the factors are, in the order in which things are switched on."""
-PARTS = ("simpicker", "core", "prepare", *MATCHING, "prepare_query", "restore", "speculate", "tier_buffer", "group")
+WORKER = ("core", "speculate", "tier_buffer", "group", "restore")
+PARTS = ("simpicker", "prepare", *MATCHING, "prepare_query", "worker", *WORKER)
 """What is told of the complete core: it, and the parts that it consists of."""
 
 
@@ -84,28 +87,36 @@ def measurements(modules: Modules) -> dict[str, dict[str, float]]:
     return {part: modules[part]._asdict() for part in (*PARTS, *beside)}
 
 
-def all_areas(config: Config, library: Library, modules: Modules) -> dict[str, Stages]:
-    """um^2 at each stage, by baseline; and of the attention core alone, as if preparation served many of them."""
+def all_areas(config: Config, library: Library, modules: Modules) -> Mapping[str, Stages]:
+    """um^2 at each stage, by baseline; and of one of several cores, and of the attention core alone, at every stage."""
     areas = {baseline: stage_areas(config, library, modules, baseline) for baseline in BASELINES}
-    core = dict.fromkeys(FACTORS, um2(library, modules, ("core",)))
-    return {**areas, "core": {"dense": areas[BASELINES[0]]["dense"], **core}}
+    first = areas[BASELINES[0]]
+    parts = {
+        "cores": share(library, modules, first["losses"], CORES),
+        "core": um2(library, modules, ("core",)),
+    }
+    return areas | {view: {"dense": first["dense"]} | dict.fromkeys(FACTORS, part) for view, part in parts.items()}
 
 
 def evaluated(layers: list[Layer], areas: Mapping[str, Stages]) -> dict[str, Any]:
     """Speed-ups and their factors for every head, every layer and in total."""
-    heads = [head | views(head["cycles"], areas) for layer in layers for head in layer.heads]
-    together = [layer.cycles for layer in layers]
+    heads = [head | views(head["cycles"], head["together"], areas) for layer in layers for head in layer.heads]
+    total = views(summed([layer.cycles for layer in layers]), sum(layer.together for layer in layers), areas)
     return {
         "areas": areas,
         "heads": heads,
-        "layers": [{"cycles": cycles} | views(cycles, areas) for cycles in together],
-        "summary": {view: summary(view, heads, views(summed(together), areas)[view]) for view in VIEWS},
+        "layers": [
+            {"cycles": layer.cycles, "together": layer.together} | views(layer.cycles, layer.together, areas)
+            for layer in layers
+        ],
+        "summary": {view: summary(view, heads, total[view]) for view in VIEWS},
     }
 
 
-def views(cycles: Stages, areas: Mapping[str, Stages]) -> dict[str, Any]:
-    """Speed-up and factors for everything that may be held equal."""
-    found = {view: factors(cycles, areas.get(view)) for view in VIEWS}
+def views(cycles: Stages, together: float, areas: Mapping[str, Stages]) -> dict[str, Any]:
+    """Speed-up and factors for everything that may be held equal; `together` are the cycles of several cores."""
+    spent = dict.fromkeys(VIEWS, cycles) | {"cores": {**cycles, "losses": together}}
+    found = {view: factors(spent[view], areas.get(view)) for view in VIEWS}
     return {view: {"speedup": math.prod(parts.values()), "factors": parts} for view, parts in found.items()}
 
 

@@ -9,7 +9,8 @@
 
 All have the same query rows, lanes and key tiles, a token of which takes a cycle to load. The dense core has the fill
 and drain of golden.cycles, which is compared with the hardware, as is golden.head_cycles, which gives the last stage;
-the stages between them are passes and loading alone: see golden.group.work. Heads of a layer share one budget.
+the stages between them are passes and loading alone: see golden.group.work. Heads of a layer share one budget. Beside
+them stands what CORES cores behind one preparation take, each of which counts.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from golden.head_cycles import head_cycles
 from golden.layer import Plan, plan
 from golden.schedule import Schedule, schedule
 from golden.traces import Head
+from scripts.evaluate import CORES
 from scripts.evaluation import passes, without_grouping
 
 STAGES = ("dense", "tables", "tiers", "reuse", "grouping", "losses")
@@ -46,6 +48,8 @@ class Layer(NamedTuple):
     """Figures of its heads, each computed on its own"""
     cycles: Stages
     """Of all of them, one after the other"""
+    together: int
+    """Cycles of CORES cores, times CORES"""
 
 
 def uniform(config: Config, made: Plan, tier: Tier) -> Schedule:
@@ -58,6 +62,7 @@ def layer_cycles(config: Config, heads: Sequence[Head]) -> Layer:
     """Plans the heads of a layer, and counts."""
     one = dataclasses.replace(config, cores=1)
     plans, short = plan(one, heads), without_grouping(one, heads)
+    several = dataclasses.replace(one, cores=CORES)
     whole = without_grouping(dataclasses.replace(one, reuse_distance=0.0), heads) if one.reuse_distance else short
     found = []
     for made, reused, every in zip(plans, short, whole, strict=True):
@@ -75,10 +80,11 @@ def layer_cycles(config: Config, heads: Sequence[Head]) -> Layer:
                     "grouping": int(made.grouping.work.sum()),
                     "losses": head_cycles(one, [made]).total,
                 },
+                "together": CORES * head_cycles(several, [made]).total,
             }
         )
-    together = summed([head["cycles"] for head in found]) | {"losses": head_cycles(one, plans).total}
-    return Layer(found, together)
+    cycles_of_all = summed([head["cycles"] for head in found]) | {"losses": head_cycles(one, plans).total}
+    return Layer(found, cycles_of_all, CORES * head_cycles(several, plans).total)
 
 
 def summed(parts: Sequence[Stages]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from scripts import core_areas
 from scripts.cell_library import Library
 from scripts.core_areas import dense_bits, key, measured, stage_areas
 from scripts.designs import DOT
-from scripts.evaluate import REUSE_DISTANCE
+from scripts.evaluate import CORES, REUSE_DISTANCE
 from scripts.liberty import read
 from scripts.module_areas import Area
 from scripts.speedup import all_areas, evaluated, summary
@@ -38,6 +38,7 @@ CHEAP = dataclasses.replace(TINY, top_share=0.0, full_share=0.0)
 """Everything in LUT4."""
 MODULES = {
     "simpicker": Area(5000.0, 4000),
+    "worker": Area(3700.0, 3200),
     "core": Area(3000.0, 2000),
     "prepare": Area(1000.0, 0),
     "prepare_query": Area(150.0, 0),
@@ -86,14 +87,15 @@ def reusing(config: Config) -> Config:
 def test_factors_multiply_to_the_whole(config: Config, heads: list[Head], library: Library) -> None:
     areas = all_areas(config, library, MODULES)
     found = evaluated([layer_cycles(config, heads)], areas)
-    whole = {view: found["summary"][view]["total"] for view in ("same_lanes", *areas)}
-    for each in [*found["heads"], found["layers"][0], {"cycles": found["layers"][0]["cycles"]} | whole]:
+    total = {view: found["summary"][view]["total"] for view in ("same_lanes", *areas)}
+    for each in [*found["heads"], found["layers"][0], found["layers"][0] | total]:
         cycles = each["cycles"]["dense"] / each["cycles"]["losses"]
+        several = each["cycles"]["dense"] / each["together"]
         assert math.prod(each["same_lanes"]["factors"].values()) == pytest.approx(cycles, rel=1e-12)
         for baseline, area in areas.items():
-            ratio = area["dense"] / area["losses"]
-            assert each[baseline]["speedup"] == pytest.approx(cycles * ratio, rel=1e-12)
-            assert math.prod(each[baseline]["factors"].values()) == pytest.approx(cycles * ratio, rel=1e-12)
+            whole = (several if baseline == "cores" else cycles) * area["dense"] / area["losses"]
+            assert each[baseline]["speedup"] == pytest.approx(whole, rel=1e-12)
+            assert math.prod(each[baseline]["factors"].values()) == pytest.approx(whole, rel=1e-12)
 
 
 def test_all_in_lut4_takes_a_pass_for_each_product(heads: list[Head]) -> None:
@@ -146,11 +148,13 @@ def test_a_layer_is_its_heads_with_what_they_hide(heads: list[Head]) -> None:
         assert found.cycles[stage] == sum(head["cycles"][stage] for head in found.heads)
     assert found.cycles["losses"] == head_cycles(one, plan(one, heads)).total
     assert found.cycles["losses"] < sum(head["cycles"]["losses"] for head in found.heads)
+    assert found.together == CORES * head_cycles(dataclasses.replace(TINY, cores=CORES), plan(one, heads)).total
+    assert found.together > found.cycles["losses"]  # cores that wait for the last one count
 
 
 def test_areas_of_stages_by_hand(library: Library) -> None:
     found = stage_areas(TINY, library, MODULES, "fp16_mac")
-    whole = 5000 + 4000 * BIT - MATCHING
+    whole, worker = 5000 + 4000 * BIT - MATCHING, 3700 + 3200 * BIT
     assert found["losses"] == found["grouping"] == pytest.approx(whole)
     assert found["tiers"] == found["reuse"] == pytest.approx(whole - 200)
     assert found["tables"] == pytest.approx(whole - 200 - (400 + 50 + 30 + 20) - 1100 * BIT)
@@ -162,6 +166,9 @@ def test_areas_of_stages_by_hand(library: Library) -> None:
     alone = all_areas(TINY, library, MODULES)["core"]
     assert alone["dense"] == found["dense"]
     assert alone["tables"] == alone["losses"] == pytest.approx(3000 + 2000 * BIT)
+    several = all_areas(TINY, library, MODULES)["cores"]
+    assert several["dense"] == found["dense"]
+    assert several["tables"] == several["losses"] == pytest.approx((whole + (CORES - 1) * worker) / CORES)
     fused = stage_areas(TINY, library, MODULES, "fp16_fused")["dense"]
     assert found["dense"] - fused == pytest.approx(2 * 4 * 16 * (90 - 50))
 
