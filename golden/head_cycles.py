@@ -1,7 +1,7 @@
 """How long the complete core takes for heads, one after the other: preparation, speculation and attention overlap.
 
-It evaluates golden.control.STAGES, for every head and every query tile of it. Rows that raise an exponent, and key
-tiles whose passes end before the next ones are loaded into the few slots, take a little more, which is left out.
+It evaluates golden.control.STAGES, for every head and every query tile of it, with golden.cycles for passes. Rows that
+raise an exponent take a little more, which is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from golden.config import Config
 from golden.control import SPECULATION, STAGES, end, evaluate, row_passes
 from golden.cycles import cycles
 from golden.group import in_columns, work
-from golden.latencies import READY_ROWS, latencies, row_interval
+from golden.latencies import head_start, latencies, row_interval
 from golden.layer import Plan
 from golden.schedule import Block, Packing, Schedule, schedule
 from golden.tiles import owner
@@ -86,27 +86,32 @@ def _passes(config: Config, made: Plan, pack: Packing) -> Iterator[dict[str, int
     """Counts of attention, for every query tile."""
     columns, interval = made.prepared.key_tiles, config.head_dim // config.output_lanes
     plan = schedule(config, made.rows.start, columns.start, made.tiers, part_start=columns.piece_start, pack=pack)
-    for rows, passes, blocks in zip(plan.rows.tolist(), work(config, plan).tolist(), plan.blocks, strict=True):
-        held = held_up(config, rows, plan.key_start, blocks, passes)
+    tiles = list(zip(plan.rows.tolist(), plan.blocks, strict=True))
+    for n, ((rows, blocks), passes) in enumerate(zip(tiles, work(config, plan).tolist(), strict=True)):
+        before = tiles[n - config.cores] if n >= config.cores else tiles[n]
+        held = added(config, plan.key_start, before, tiles[n]) - passes
         last = row_passes(config, (group.tier for group in blocks[-1].groups))
         yield {
-            "late_rows": max(0, rows - READY_ROWS),
+            "entering": max(0, (rows - 1) * row_interval(config) - head_start(config)),
             "key_tile": int(columns.start[1]),
             "groups": len(blocks[0].groups),
             "passes": passes,
             "row_passes": last,
-            "held_up": held - held // rows,
-            "held_next": held // rows,
+            "held_up": held - max(0, held) // rows,
+            "held_next": max(0, held) // rows,
             "tile_rows": rows,
             "rows_behind": rows - 1,
             "lag": max(0, row_interval(config) - max(last, interval)),  # by which every row leaves later
         }
 
 
-def held_up(config: Config, rows: int, key_start: NDArray[np.int64], blocks: tuple[Block, ...], passes: int) -> int:
-    """Cycles that a query tile takes beyond its passes, if others like it come before and after it."""
-    once, twice = (cycles(config, Schedule(np.arange(n + 1) * rows, key_start, [blocks] * n)).total for n in (1, 2))
-    return max(0, twice - once - passes)
+def added(config: Config, key_start: NDArray[np.int64], *tiles: tuple[int, tuple[Block, ...]]) -> int:
+    """Cycles that the last of two query tiles, rows and blocks, takes of the core, behind the one before it."""
+    first, both = (
+        cycles(config, Schedule(np.cumsum([0, *(rows for rows, _ in part)]), key_start, [each for _, each in part]))
+        for part in (tiles[:1], tiles)
+    )
+    return both.total - first.total
 
 
 def speculation(config: Config, made: Plan) -> list[dict[str, int]]:

@@ -26,9 +26,6 @@ LISTS, QUERY_TILES = 2, 2
 SPANS = {"pairs": 2, "half_pairs": 2, "half_triples": 3, "half_quads": 4}
 """Operands that share a table, where it is more than one"""
 
-READY_ROWS = 3
-"""Query rows, about, that are under way in preparation while none is taken; others come every `row_interval` cycles"""
-
 MULTIPLIERS = 2
 """Registers before and behind the multipliers of FULL, in front of their adder tree"""
 
@@ -61,6 +58,12 @@ def latencies(config: Config) -> dict[str, int]:
         "restore": slices + max(1, config.rotation_stages) + 9,
     }
     return known | {"core": sum(known[name] for name in CORE)}
+
+
+def head_start(config: Config) -> int:
+    """Cycles, about, by which query rows that wait in preparation leave earlier than one every `row_interval`."""
+    slices, rotation = config.head_dim // config.output_lanes, max(1, config.rotation_stages)
+    return max(3 * slices + 1 - rotation, 2 * (rotation - 1))
 
 
 def row_interval(config: Config) -> int:
