@@ -26,6 +26,9 @@ LISTS, QUERY_TILES = 2, 2
 SPANS = {"pairs": 2, "half_pairs": 2, "half_triples": 3, "half_quads": 4}
 """Operands that share a table, where it is more than one"""
 
+ENCODING = 4
+"""Slices of a row that are under way where they become floating-point numbers"""
+
 MULTIPLIERS = 2
 """Registers before and behind the multipliers of FULL, in front of their adder tree"""
 
@@ -63,7 +66,9 @@ def latencies(config: Config) -> dict[str, int]:
 def head_start(config: Config) -> int:
     """Cycles, about, by which query rows that wait in preparation leave earlier than one every `row_interval`."""
     slices, rotation = config.head_dim // config.output_lanes, max(1, config.rotation_stages)
-    return max(3 * slices + 1 - rotation, 2 * (rotation - 1))
+    if rotation > slices:
+        return 2 * (rotation - 1)
+    return (4 if slices <= ENCODING else 3) * slices + 1 - rotation
 
 
 def row_interval(config: Config) -> int:

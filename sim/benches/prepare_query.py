@@ -21,7 +21,7 @@ from sim.testbench import Pauses, Testbench
 
 ROWS = 320
 ROW_KINDS = 8
-MOST_OFF = 5
+MOST_OFF = 3
 """Cycles by which rows that waited may leave sooner or later than counted."""
 
 
