@@ -133,8 +133,8 @@ STAGES = (
     Stage("attend", "core", {"group": 1, "leave": 1}, "passes - row_passes"),
     Stage("last row", "core", {"attend": 1}, "row_passes + held_up"),
     Stage("leave", "core", {"last row": 1}, "held_next"),
-    Stage("output", "core", {"last row": 1}, "core + outputs + rows_behind * lag + row_interval + restore - 1"),
-    Stage("follow", "core", {"restore": 1}, "tile_rows * row_interval"),
+    Stage("output", "core", {"last row": 1}, "core + outputs + rows_behind * lag + taking + restore - 1"),
+    Stage("follow", "core", {"restore": 1}, "restore + tile_rows * row_interval"),
     Stage("restore", "core", {"output": 1, "follow": 1}, "0"),
 )
 """In order; those of all query tiles of a head come before the next head's. Keys and values pass twice: they are
@@ -165,6 +165,7 @@ COUNTS = {
     "tile_rows": "its rows",
     "rows_behind": "its rows, but for the first one",
     "lag": "cycles by which every one of these is restored later than it comes, beyond the one before it",
+    "taking": "cycles in which the last one is taken to be restored, less if it is the only one",
     "prepare_interval": "cycles of a key or value row",
     "row_interval": "cycles of a query row, or of one that is restored",
 }

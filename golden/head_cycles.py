@@ -101,6 +101,7 @@ def _passes(config: Config, made: Plan, pack: Packing) -> Iterator[dict[str, int
             "held_next": max(0, held) // rows,
             "tile_rows": rows,
             "rows_behind": rows - 1,
+            "taking": row_interval(config) if rows > 1 else 2 * interval,
             "lag": max(0, row_interval(config) - max(last, interval)),  # by which every row leaves later
         }
 

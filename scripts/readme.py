@@ -13,6 +13,7 @@ import click
 
 from golden.presets import DEFAULT_PRESET, PRESETS
 from rtl.files import write_text
+from scripts.bench_full import device
 from scripts.cli import console, main
 from scripts.demo import LINES
 from scripts.designs import CODE_BITS, FLOAT_BITS, LABELS
@@ -20,6 +21,8 @@ from scripts.results import folder
 from scripts.speedup import BASELINES, SUMMARIES, VIEWS
 from scripts.speedup import LABELS as FACTORS
 from scripts.style_report import SHOWN
+from scripts.utilisation import LINES as RUN
+from scripts.utilisation import TITLES
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ("demo.png", "evaluate.png", "speedup.png", "styles.png", "video.png")
@@ -39,6 +42,9 @@ TOTALS: dict[str, tuple[str, str]] = {
     "the same without grouping or spreading": ("balance_ungrouped", ".3f"),
 }
 """Figures of an evaluation, with their formats."""
+FPGAS = ("ecp5", "amd")
+"""Presets that are meant for one."""
+PARTS = ("core", "speculate", "prepare", "simpicker")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -88,20 +94,59 @@ def speedup_section() -> str:
         return [" / ".join(f"{figure(each[key]):.2f}" for key in SUMMARIES) for each in found]
 
     def area(part: dict[str, Any]) -> str:
-        found = [part["areas"][view] for view in VIEWS if view in part["areas"]]
-        ours = (found[0]["losses"], found[-1]["losses"])
-        return " / ".join(f"{um2 / 1e6:.2f}" for um2 in (*ours, *(each["dense"] for each in found[:-1])))
+        ours = (part["areas"][view]["losses"] for view in (BASELINES[0], "cores", "core"))
+        dense = (part["areas"][view]["dense"] for view in BASELINES)
+        return " / ".join(f"{um2 / 1e6:.2f}" for um2 in (*ours, *dense))
 
     def passes(part: dict[str, Any]) -> str:
         return f"{sum(head['passes_per_product'] for head in part['heads']) / len(part['heads']):.3f}"
+
+    def lanes(part: dict[str, Any]) -> str:
+        return " / ".join(f"{layer['lane_utilisation']:.1%}" for layer in part["layers"])
 
     body = [[label, *three(lambda found: found["speedup"], view)] for view, label in VIEWS.items()]
     for name, label in FACTORS.items():
         body.append([f"- {label}", *three(lambda found, name=name: found["factors"][name], BASELINES[0])])
     body.append(["table passes for a dense product", *map(passes, parts)])
-    body.append(["mm2: ours / its attention core / dense / fused dense", *map(area, parts)])
+    body.append(["lanes busy, layer by layer", *map(lanes, parts)])
+    body.append(["mm2: ours / each of several cores / its attention core / dense / fused dense", *map(area, parts)])
     reused = f"rows closer than {results['reuse']['reuse_distance']} reused"
     return table([f"{len(parts[0]['heads'])} heads: times faster", "as configured", reused], body)
+
+
+def utilisation_section() -> str:
+    """Figures of `make utilisation`: a column for every run."""
+    results = read(DEFAULT_PRESET, "utilisation")
+    runs = [(title, run) for part, title in TITLES.items() for run in results[part]]
+    header = ["", *(f"{run['heads'].replace(' ', ', then ')}, {title}" for title, run in runs)]
+    return table(header, ([label, *(cell(run) for _, run in runs)] for label, cell in RUN.items()))
+
+
+def cycles_section() -> str:
+    """Figures of `make bench PART=cycles` for every preset: how far predictions are off."""
+    body = []
+    for preset in PRESETS:
+        results = read(preset, "bench")
+        if "cycles" not in results:
+            raise ValueError(f"{folder(preset) / 'bench.json'} has no cycles: make bench PART=cycles PRESET={preset}")
+        rows = results["cycles"]
+        worst = [f"{find(row['percent'] for row in rows):+.2f} %" for find in (min, max)]
+        spans = (f"{find(row['simulated'] for row in rows):,}" for find in (min, max))
+        body.append([preset, str(len(rows)), " to ".join(spans), " to ".join(worst)])
+    return table(["preset", "workloads", "cycles", "predicted, over simulated"], body)
+
+
+def synth_section() -> str:
+    """Figures of `make synth` for the presets that are meant for an FPGA, on it."""
+    body = []
+    for preset in FPGAS:
+        on = device(preset)
+        found = {each["name"]: each for each in read(preset, f"synth_{on.target}")["components"]}
+        for part in PARTS:
+            counts = (found[part][key] for key in ("luts", "registers", "block_rams", "dsps"))
+            share = found[part]["luts"] / on.luts
+            body.append([preset, f"`{part}`", *(f"{count:,}" for count in counts), f"{share:.0%} of {on.name}"])
+    return table(["preset", "component", "LUTs", "flip-flops", "block RAMs", "DSPs", "LUTs there are"], body)
 
 
 def video_section() -> str:
@@ -145,6 +190,9 @@ def readme() -> None:
         "demo": demo_section(),
         "evaluate": evaluate_section(),
         "speedup": speedup_section(),
+        "utilisation": utilisation_section(),
+        "cycles": cycles_section(),
+        "synth": synth_section(),
         "video": video_section(),
         "styles": styles_section(),
     }

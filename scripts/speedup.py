@@ -106,7 +106,8 @@ def evaluated(layers: list[Layer], areas: Mapping[str, Stages]) -> dict[str, Any
         "areas": areas,
         "heads": heads,
         "layers": [
-            {"cycles": layer.cycles, "together": layer.together} | views(layer.cycles, layer.together, areas)
+            {"cycles": layer.cycles, "together": layer.together, "lane_utilisation": layer.lane_utilisation}
+            | views(layer.cycles, layer.together, areas)
             for layer in layers
         ],
         "summary": {view: summary(view, heads, total[view]) for view in VIEWS},
@@ -157,12 +158,15 @@ def areas_table(results: dict[str, Any]) -> Table:
 
 def heads_table(title: str, part: dict[str, Any]) -> Table:
     """Speed-ups of the heads, and their factors at equal area, at equal lanes in parentheses; and of all heads."""
-    out = Table("", "passes", "removed", *VIEWS, *FACTORS, title=title)
+    out = Table("", "passes", "removed", "lanes busy", *VIEWS, *FACTORS, title=title)
     for head in part["heads"]:
-        out.add_row(head["head"], f"{head['passes_per_product']:.3f}", f"{head['products_removed']:.1%}", *cells(head))
+        shares = (f"{head[share]:.1%}" for share in ("products_removed", "lane_utilisation"))
+        out.add_row(head["head"], f"{head['passes_per_product']:.3f}", *shares, *cells(head))
+    for layer in part["layers"]:
+        out.add_row("a layer, head after head", "", "", f"{layer['lane_utilisation']:.1%}", *cells(layer))
     out.add_section()
     for key, label in SUMMARIES.items():
-        out.add_row(label, "", "", *cells({view: part["summary"][view][key] for view in VIEWS}))
+        out.add_row(label, "", "", "", *cells({view: part["summary"][view][key] for view in VIEWS}))
     return out
 
 

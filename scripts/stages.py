@@ -50,6 +50,8 @@ class Layer(NamedTuple):
     """Of all of them, one after the other"""
     together: int
     """Cycles of CORES cores, times CORES"""
+    lane_utilisation: float
+    """Of the complete core, all heads one after the other"""
 
 
 def uniform(config: Config, made: Plan, tier: Tier) -> Schedule:
@@ -66,25 +68,33 @@ def layer_cycles(config: Config, heads: Sequence[Head]) -> Layer:
     whole = without_grouping(dataclasses.replace(one, reuse_distance=0.0), heads) if one.reuse_distance else short
     found = []
     for made, reused, every in zip(plans, short, whole, strict=True):
+        losses = head_cycles(one, [made]).total
         found.append(
             {
                 "head": made.head.name,
                 "tokens": len(made.head.q),
                 "passes_per_product": passes(one, made),
                 "products_removed": made.products_removed,
+                "lane_utilisation": busy(one, [made.grouping.schedule], losses),
                 "cycles": {
                     "dense": cycles(one, uniform(one, made, Tier.LUT4)).total,
                     "tables": int(work(one, uniform(one, made, Tier.FULL)).sum()),
                     "tiers": int(every.work.sum()),
                     "reuse": int(reused.work.sum()),
                     "grouping": int(made.grouping.work.sum()),
-                    "losses": head_cycles(one, [made]).total,
+                    "losses": losses,
                 },
                 "together": CORES * head_cycles(several, [made]).total,
             }
         )
     cycles_of_all = summed([head["cycles"] for head in found]) | {"losses": head_cycles(one, plans).total}
-    return Layer(found, cycles_of_all, CORES * head_cycles(several, plans).total)
+    lanes = busy(one, [made.grouping.schedule for made in plans], cycles_of_all["losses"])
+    return Layer(found, cycles_of_all, CORES * head_cycles(several, plans).total, lanes)
+
+
+def busy(config: Config, schedules: Iterable[Schedule], cycles: float) -> float:
+    """Products of active lanes over what the lanes could do in so many cycles."""
+    return sum(each.products(config) for each in schedules) / (cycles * config.peak_products)
 
 
 def summed(parts: Sequence[Stages]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from scripts.demo import SAMPLE, choose, fitting, lost
 from scripts.evaluate import REUSE_DISTANCE
 from scripts.evaluation import without_grouping
 from scripts.results import write_results
+from scripts.stages import busy
 from sim.head_words import HeadWords, planned_words
 from sim.model import build
 from sim.simulate import simulate
@@ -125,11 +126,6 @@ def run(config: Config, layer: Sequence[Work], progress: Progress) -> dict[str, 
         **{key: simulated[key] for key in ("mismatches", "words_compared", "counters")},
         **{key: simulated[key] for key in ("simulated_cycles_per_second", "run_seconds")},
     }
-
-
-def busy(config: Config, schedules: Sequence[Schedule], cycles: int) -> float:
-    """Products of active lanes over what the lanes could do in so many cycles."""
-    return sum(each.products(config) for each in schedules) / (cycles * config.peak_products)
 
 
 def table(results: Mapping[str, Any]) -> Table:
