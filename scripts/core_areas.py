@@ -39,7 +39,8 @@ BASELINES = ("fp16_mac", "fp16_fused")
 
 MATCHING, UNMATCHED = ("reuse", "compact"), ("alone.places",)
 """What finds rows that are reused, and what is in its place if none are."""
-SPECULATION = ("speculate", "tier_buffer", "prepare_pool_cells", "prepare_pool_tiles")
+SPECULATION = ("speculate", "tier_buffer", "key_pool", "key_pool")
+"""Means of keys are found for cells and for tiles."""
 GROUPING = ("group",)
 DENSE = ("query_buffer", "sequencer", "softmax", "normalise")
 

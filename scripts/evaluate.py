@@ -75,23 +75,23 @@ def evaluate(
     if jobs < 1:
         raise ValueError(f"--jobs {jobs}: must be at least 1")
     wanted = parts or PARTS
-    config = dataclasses.replace(config, cores=cores)
-    reusing = dataclasses.replace(config, reuse_distance=config.reuse_distance or reuse_distance)
+    spread = dataclasses.replace(config, cores=cores)
+    reusing = dataclasses.replace(spread, reuse_distance=config.reuse_distance or reuse_distance)
     layers = [choose(path, chosen) for path in traces] or [[fitting(config, head) for head in choose(SAMPLE, chosen)]]
     console.print(describe(name, config))
-    results: dict[str, Any] = {"traces": [path.name for path in traces] or [SAMPLE.name]}
+    results: dict[str, Any] = {"traces": [path.name for path in traces] or [SAMPLE.name], "cores": cores}
     with running(jobs) as run:
         references = run("dense attention in float64", [(reference, (head,)) for heads in layers for head in heads])
         known = dict(zip((id(head) for heads in layers for head in heads), references, strict=True))
         if "default" in wanted:
-            results |= evaluated(config, layers, known, run, "as configured")
+            results |= evaluated(spread, layers, known, run, "as configured")
         if "reuse" in wanted:
             results["reuse"] = {"reuse_distance": reusing.reuse_distance}
             results["reuse"] |= evaluated(reusing, layers, known, run, "with rows reused")
         if "ablation" in wanted:
             results["ablation"] = ablation(reusing, layers, known, run)
         if "curves" in wanted:
-            todo = [job for heads in layers for job in curves(config, plan(config, heads))]
+            todo = [job for heads in layers for job in curves(spread, plan(spread, heads))]
             results["curves"] = series(measured(todo, known, run, "curves"))
     report(name, config, results)
 

@@ -18,7 +18,7 @@ from golden.layer import Plan, plan
 from golden.oracle import attend, attend_dropping, relative_l2
 from golden.presets import preset
 from golden.traces import Head
-from scripts.evaluate import series, total
+from scripts.evaluate import CORES, series, total
 from scripts.evaluation import (
     DROPPED,
     OURS,
@@ -143,6 +143,7 @@ def test_the_sample_is_evaluated_and_meets_the_goals(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     results: dict[str, Any] = json.loads((tmp_path / "build" / "asic" / "evaluate.json").read_text())
     assert results["traces"] == ["street.npz"]
+    assert (results["config_hash"], results["cores"]) == (preset("asic").hash, CORES)
     assert [head["head"] for head in results["heads"]] == ["street.h0", "street.h1"]
     whole = results["total"]
     assert whole["rel_l2_mean"] <= 0.025  # of the two heads; over all that were captured it is 0.02

@@ -19,15 +19,17 @@ from golden.head_cycles import head_cycles
 from golden.layer import plan
 from golden.presets import preset
 from golden.traces import Head
+from rtl.components import COMPONENTS
+from rtl.emit import to_rtlil
 from rtl.files import write_text
 from scripts import core_areas
 from scripts.cell_library import Library
-from scripts.core_areas import dense_bits, key, measured, stage_areas
+from scripts.core_areas import DENSE, GROUPING, MATCHING, SPECULATION, dense_bits, key, measured, stage_areas
 from scripts.designs import DOT
 from scripts.evaluate import CORES, REUSE_DISTANCE
 from scripts.liberty import read
 from scripts.module_areas import Area
-from scripts.speedup import all_areas, evaluated, summary
+from scripts.speedup import PARTS, all_areas, evaluated, summary
 from scripts.stages import FACTORS, STAGES, factors, geometric_mean, layer_cycles
 from sim.workload import random_head
 
@@ -45,8 +47,7 @@ MODULES = {
     "restore": Area(200.0, 0),
     "speculate": Area(400.0, 1000),
     "tier_buffer": Area(50.0, 100),
-    "prepare_pool_cells": Area(30.0, 0),
-    "prepare_pool_tiles": Area(20.0, 0),
+    "key_pool": Area(25.0, 0),
     "group": Area(200.0, 0),
     "query_buffer": Area(10.0, 500),
     "sequencer": Area(20.0, 0),
@@ -65,7 +66,7 @@ MODULES = {
 """Of a core that nobody measured."""
 BIT = 0.7
 """um^2 of a bit in the library of tests: a tenth of its flip-flop."""
-MATCHING = 50 + 15 - 5 + 10 * BIT
+UM2_MATCHING = 50 + 15 - 5 + 10 * BIT
 """um^2 that are there only where rows are reused."""
 
 
@@ -154,10 +155,10 @@ def test_a_layer_is_its_heads_with_what_they_hide(heads: list[Head]) -> None:
 
 def test_areas_of_stages_by_hand(library: Library) -> None:
     found = stage_areas(TINY, library, MODULES, "fp16_mac")
-    whole, worker = 5000 + 4000 * BIT - MATCHING, 3700 + 3200 * BIT
+    whole, worker = 5000 + 4000 * BIT - UM2_MATCHING, 3700 + 3200 * BIT
     assert found["losses"] == found["grouping"] == pytest.approx(whole)
     assert found["tiers"] == found["reuse"] == pytest.approx(whole - 200)
-    assert found["tables"] == pytest.approx(whole - 200 - (400 + 50 + 30 + 20) - 1100 * BIT)
+    assert found["tables"] == pytest.approx(whole - 200 - (400 + 50 + 2 * 25) - 1100 * BIT)
     # 4 readers share the operands of q . k, 16 those of p . v; the rest is memory and what both cores have.
     multipliers = 4 * 16 * ((90 + 6 / 4) + (90 + 6 / 16))
     bits = 16 * (2 * 8 + 2 * 3 * 16) * 16 + 8 * 16 * 32
@@ -175,10 +176,17 @@ def test_areas_of_stages_by_hand(library: Library) -> None:
 
 def test_matching_counts_where_it_is(library: Library) -> None:
     plain, reused = (stage_areas(each, library, MODULES, "fp16_mac") for each in (TINY, reusing(TINY)))
-    assert reused["losses"] - plain["losses"] == pytest.approx(MATCHING)
-    assert reused["reuse"] - reused["tiers"] == pytest.approx(MATCHING)
+    assert reused["losses"] - plain["losses"] == pytest.approx(UM2_MATCHING)
+    assert reused["reuse"] - reused["tiers"] == pytest.approx(UM2_MATCHING)
     assert reused["tiers"] == pytest.approx(plain["tiers"])
     assert plain["reuse"] == plain["tiers"]
+
+
+def test_parts_are_those_of_the_hardware() -> None:
+    text = to_rtlil(COMPONENTS["simpicker"](reusing(TINY)), "simpicker")
+    parts = {*PARTS, *MATCHING, *SPECULATION, *GROUPING, *DENSE}
+    assert all(f"module \\{part}\n" in text for part in parts), parts
+    assert text.count("cell \\key_pool ") == SPECULATION.count("key_pool")
 
 
 def test_means_of_factors_multiply_to_the_mean() -> None:
