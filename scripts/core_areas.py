@@ -24,7 +24,8 @@ from rtl.components import COMPONENTS
 from rtl.emit import to_rtlil
 from rtl.files import write_text
 from scripts.cell_library import Library
-from scripts.design_costs import TOP, Cost, described
+from scripts.design_costs import TOP as PART
+from scripts.design_costs import Cost, described
 from scripts.designs import FLOAT_BITS, floating
 from scripts.module_areas import Area, module_areas
 from scripts.results import folder
@@ -37,51 +38,44 @@ SUM_BITS = 32
 BASELINES = ("fp16_mac", "fp16_fused")
 """The dense cores: an FP16 multiply-add for each product, or fused FP16 dot products."""
 
-MATCHING, UNMATCHED = ("reuse", "compact"), ("alone.places",)
-"""What finds rows that are reused, and what is in its place if none are."""
 SPECULATION = ("speculate", "tier_buffer", "key_pool", "key_pool")
 """Means of keys are found for cells and for tiles."""
 GROUPING = ("group",)
+TOP = "simpicker"
 DENSE = ("query_buffer", "sequencer", "softmax", "normalise")
 
 Modules = Mapping[str, Area]
-"""By name; parts of the floating-point designs are `<baseline>.<part>`, and what the core lacks `alone.<part>`."""
+"""By name; parts of the floating-point designs are `<baseline>.<part>`."""
 
 
 def measured(name: str, config: Config, library: Library, told: Callable[[str], None]) -> dict[str, Any]:
-    """All areas of one core that reuses rows, as measured now or, if nothing has changed, before: areas.json."""
-    path, wanted = folder(name) / "areas.json", key(config, library)
+    """All areas, as measured now or, if nothing has changed, before: build/<preset>/areas_<configuration>.json."""
+    path, wanted = folder(name) / f"areas_{config.hash}.json", key(config, library)
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["key"] == wanted:
             return found
     begun = time.monotonic()
-    modules: dict[str, Area] = {}
-    for part, prefix in (("simpicker", ""), ("places", "alone.")):
-        told(f"mapping {part} to {library.name}, module by module")
-        found = module_areas(to_rtlil(COMPONENTS[part](config), part), part, library)
-        modules |= {prefix + module: area for module, area in found.items()}
+    told(f"mapping the complete core to {library.name}, module by module")
+    modules = module_areas(to_rtlil(COMPONENTS[TOP](config), TOP), TOP, library)
     for baseline in BASELINES:
         for part in floating(baseline).parts:
             told(f"mapping {baseline}, {part.name} to {library.name}")
-            modules[f"{baseline}.{part.name}"] = module_areas(described(part, "save"), TOP, library)[TOP]
+            modules[f"{baseline}.{part.name}"] = module_areas(described(part, "save"), PART, library)[PART]
     found = {"key": wanted, "library": library.name, "seconds": time.monotonic() - begun, "modules": modules}
     write_text(path, json.dumps(found, indent=2) + "\n")
     return found
 
 
-def stage_areas(config: Config, library: Library, modules: Modules, baseline: str) -> dict[str, float]:
-    """um^2 of the core at each of scripts.stages.STAGES; it has what matches rows only if config reuses any."""
-    matching = um2(library, modules, MATCHING) - um2(library, modules, UNMATCHED)
-    whole = um2(library, modules, ("simpicker",))
-    complete = whole if config.reuse_distance else whole - matching
-    reuse = complete - um2(library, modules, GROUPING)
-    tiers = reuse - matching if config.reuse_distance else reuse
+def stage_areas(config: Config, library: Library, plain: Modules, modules: Modules, baseline: str) -> dict[str, float]:
+    """um^2 of the core at each of scripts.stages.STAGES; `plain` are the modules of one that computes all rows."""
+    tiers = um2(library, plain, (TOP,)) - um2(library, plain, GROUPING)
+    complete = um2(library, modules, (TOP,))
     return {
         "dense": dense(config, library, modules, baseline),
-        "tables": tiers - um2(library, modules, SPECULATION),
+        "tables": tiers - um2(library, plain, SPECULATION),
         "tiers": tiers,
-        "reuse": reuse,
+        "reuse": complete - um2(library, modules, GROUPING),
         "grouping": complete,
         "losses": complete,
     }

@@ -14,7 +14,7 @@ from rich.table import Table
 from golden.config import Config
 from scripts.cell_library import Library
 from scripts.cli import console, describe, main, with_preset
-from scripts.core_areas import BASELINES, DENSE, MATCHING, Modules, measured, memory, share, stage_areas, um2
+from scripts.core_areas import BASELINES, DENSE, TOP, Modules, measured, memory, share, stage_areas, um2
 from scripts.default_library import default_library
 from scripts.demo import SAMPLE, choose, fitting
 from scripts.evaluate import CORES, REUSE_DISTANCE
@@ -44,7 +44,7 @@ LABELS = {
 }
 """What the factors are, in the order in which things are switched on."""
 WORKER = ("core", "speculate", "tier_buffer", "group", "restore")
-PARTS = ("simpicker", "prepare", *MATCHING, "prepare_query", "worker", *WORKER)
+PARTS = (TOP, "prepare", "reuse", "compact", "prepare_query", "worker", *WORKER)
 """What is told of the complete core: it, and the parts that it consists of."""
 
 
@@ -64,32 +64,41 @@ def speedup(
 ) -> None:
     """Speed-up on the heads of TRACES (.npz, .safetensors), each file a layer, or of the sample of the repository."""
     reusing = dataclasses.replace(config, reuse_distance=config.reuse_distance or reuse_distance)
+    configs = {"modelled": config, "reuse": reusing}
     layers = [choose(path, chosen) for path in traces] or [[fitting(config, head) for head in choose(SAMPLE, chosen)]]
     library = read(liberty or default_library())
     console.print(describe(name, config))
     with console.status("cycles of all stages") as status:
-        plain, reused = ([layer_cycles(each, layer) for layer in layers] for each in (config, reusing))
-        areas = measured(name, dataclasses.replace(reusing, cores=1), library, status.update)
-    modules = {part: Area(*area) for part, area in areas["modules"].items()}
+        counted = {part: [layer_cycles(each, layer) for layer in layers] for part, each in configs.items()}
+        plain, *areas = (
+            measured(name, dataclasses.replace(config, cores=1, reuse_distance=distance), library, status.update)
+            for distance in (0.0, config.reuse_distance, reusing.reuse_distance)
+        )
+    modules, *others = ({part: Area(*area) for part, area in each["modules"].items()} for each in (plain, *areas))
     results: dict[str, Any] = {
         "traces": [path.name for path in traces] or [SAMPLE.name],
-        "measured": {"library": areas["library"], "seconds": areas["seconds"], "areas": measurements(modules)},
+        "measured": {
+            "library": plain["library"],
+            "seconds": {part: found["seconds"] for part, found in zip(configs, areas, strict=True)},
+            "areas": {part: measurements(each) for part, each in zip(configs, others, strict=True)},
+        },
         "assumed": {"memory_bit_um2": memory(library, 1), "dense_shares": DENSE},
-        "modelled": evaluated(plain, all_areas(config, library, modules)),
-        "reuse": {"reuse_distance": reusing.reuse_distance} | evaluated(reused, all_areas(reusing, library, modules)),
     }
+    for (part, each), found in zip(configs.items(), others, strict=True):
+        results[part] = {"reuse_distance": each.reuse_distance}
+        results[part] |= evaluated(counted[part], all_areas(each, library, modules, found))
     report(name, config, results)
 
 
 def measurements(modules: Modules) -> dict[str, dict[str, float]]:
     """What Yosys found of the main parts, and of a product of the dense cores."""
-    beside = [part for part in modules if part.split(".")[0] in BASELINES]
-    return {part: modules[part]._asdict() for part in (*PARTS, *beside)}
+    shown = [part for part in modules if part in PARTS or part.split(".")[0] in BASELINES]
+    return {part: modules[part]._asdict() for part in shown}
 
 
-def all_areas(config: Config, library: Library, modules: Modules) -> Mapping[str, Stages]:
+def all_areas(config: Config, library: Library, plain: Modules, modules: Modules) -> Mapping[str, Stages]:
     """um^2 at each stage, by baseline; and of one of several cores, and of the attention core alone, at every stage."""
-    areas = {baseline: stage_areas(config, library, modules, baseline) for baseline in BASELINES}
+    areas = {baseline: stage_areas(config, library, plain, modules, baseline) for baseline in BASELINES}
     first = areas[BASELINES[0]]
     parts = {
         "cores": share(library, modules, first["losses"], CORES),
@@ -146,9 +155,10 @@ def report(name: str, config: Config, results: dict[str, Any]) -> None:
 def areas_table(results: dict[str, Any]) -> Table:
     """The areas that Yosys found, and with memories those of both cores."""
     out = Table("part", "cells, um2", "memory bits", title=f"Measured: {results['measured']['library']}, by Yosys")
-    for part, area in results["measured"]["areas"].items():
-        out.add_row(part, f"{area['um2']:,.0f}", f"{area['memory_bits']:,}")
-    out.add_section()
+    for areas in results["measured"]["areas"].values():
+        for part, area in areas.items():
+            out.add_row(part, f"{area['um2']:,.0f}", f"{area['memory_bits']:,}")
+        out.add_section()
     bit = results["assumed"]["memory_bit_um2"]
     areas = results["modelled"]["areas"]
     for label, area in {"ours": areas[BASELINES[0]]["losses"], **{b: areas[b]["dense"] for b in BASELINES}}.items():
