@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from rtl.emit import write
 from scripts.cli import console, describe, main, progress_bars, with_preset
 from scripts.picture import HeadPanel, draw_heads
 from scripts.results import folder, write_results
-from sim.head_words import head_words
+from sim.head_words import HeadWords, head_words
 from sim.model import build
 from sim.simulate import simulate
 from sim.tools import require_compiler
@@ -58,7 +58,7 @@ LINES: dict[str, Callable[[dict[str, Any]], str]] = {
 def demo(name: str, config: Config, traces: tuple[Path, ...], chosen: tuple[int, ...]) -> None:
     """Simulate every head of the TRACES (.npz, .safetensors), or of the sample that comes with the repository."""
     require_compiler()
-    layers = [choose(path, chosen) for path in traces] or [[fitting(config, head) for head in choose(SAMPLE, chosen)]]
+    layers = choose_layers(config, traces, chosen)
     console.print(describe(name, config))
     out = folder(name)
     with progress_bars() as progress:
@@ -76,6 +76,11 @@ def demo(name: str, config: Config, traces: tuple[Path, ...], chosen: tuple[int,
     path = write_results("demo", name, config, {"heads": figures})
     console.print(table(figures))
     console.print(f"Verilog: {out / 'verilog'}\nresults: {path}\npicture: {out / 'demo.png'}")
+
+
+def choose_layers(config: Config, traces: Sequence[Path], chosen: tuple[int, ...]) -> list[list[Head]]:
+    """The chosen heads of every file, or of the sample if there is none."""
+    return [choose(path, chosen) for path in traces] or [[fitting(config, head) for head in choose(SAMPLE, chosen)]]
 
 
 def choose(path: Path, chosen: tuple[int, ...]) -> list[Head]:
@@ -115,18 +120,24 @@ def run(
 ) -> tuple[dict[str, Any], HeadPanel]:
     """Figures and picture of one head, simulated."""
     head = made.head
-    step = progress.add_task(f"{head.name}: simulate the hardware", total=1)
+    simulated = simulate_heads(config, head.name, [head_words(config, made, work.expected)], progress)
+    figures = {"head": head.name, "tokens": len(head.q), "head_dim": head.q.shape[1]}
+    figures |= measured(config, work, simulated) | errors(config, made, work, uniform)
+    return figures, panel(made, figures)
+
+
+def simulate_heads(config: Config, name: str, heads: Sequence[HeadWords], progress: Progress) -> dict[str, Any]:
+    """Figures of the complete core's bench on heads, one after the other."""
+    step = progress.add_task(f"{name}: simulate the hardware", total=1)
     simulated = simulate(
         "simpicker",
         config,
         testcase="heads",
-        inputs={"heads": [head_words(config, made, work.expected)]},
+        inputs={"heads": list(heads)},
         progress=lambda share: progress.update(step, completed=share),
     )
     progress.update(step, completed=1)
-    figures = {"head": head.name, "tokens": len(head.q), "head_dim": head.q.shape[1]}
-    figures |= measured(config, work, simulated) | errors(config, made, work, uniform)
-    return figures, panel(made, figures)
+    return simulated
 
 
 def measured(config: Config, work: Workload, simulated: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from golden.group import Grouping
 from golden.layer import Plan, plan
 from golden.traces import Head
 from scripts.cli import console, describe, main, progress_bars, rows_table, with_preset
-from scripts.demo import SAMPLE, choose, fitting
+from scripts.demo import SAMPLE, choose_layers
 from scripts.evaluate_picture import draw
 from scripts.evaluation import (
     Job,
@@ -77,7 +77,7 @@ def evaluate(
     wanted = parts or PARTS
     spread = dataclasses.replace(config, cores=cores)
     reusing = dataclasses.replace(spread, reuse_distance=config.reuse_distance or reuse_distance)
-    layers = [choose(path, chosen) for path in traces] or [[fitting(config, head) for head in choose(SAMPLE, chosen)]]
+    layers = choose_layers(config, traces, chosen)
     console.print(describe(name, config))
     results: dict[str, Any] = {"traces": [path.name for path in traces] or [SAMPLE.name], "cores": cores}
     with running(jobs) as run:

@@ -16,7 +16,7 @@ from scripts.cell_library import Library
 from scripts.cli import console, describe, main, with_preset
 from scripts.core_areas import BASELINES, DENSE, TOP, Modules, measured, memory, share, stage_areas, um2
 from scripts.default_library import default_library
-from scripts.demo import SAMPLE, choose, fitting
+from scripts.demo import SAMPLE, choose_layers
 from scripts.evaluate import CORES, REUSE_DISTANCE
 from scripts.liberty import read
 from scripts.module_areas import Area
@@ -65,7 +65,7 @@ def speedup(
     """Speed-up on the heads of TRACES (.npz, .safetensors), each file a layer, or of the sample of the repository."""
     reusing = dataclasses.replace(config, reuse_distance=config.reuse_distance or reuse_distance)
     configs = {"modelled": config, "reuse": reusing}
-    layers = [choose(path, chosen) for path in traces] or [[fitting(config, head) for head in choose(SAMPLE, chosen)]]
+    layers = choose_layers(config, traces, chosen)
     library = read(liberty or default_library())
     console.print(describe(name, config))
     with console.status("cycles of all stages") as status:

@@ -12,19 +12,18 @@ from rich.progress import Progress
 from rich.table import Table
 
 from golden.config import Config
+from golden.group import ungrouped
 from golden.head_cycles import head_cycles
 from golden.layer import Plan, plan
 from golden.schedule import Schedule, in_order
 from golden.traces import Head
 from scripts.cli import console, describe, main, progress_bars, with_preset
-from scripts.demo import SAMPLE, choose, fitting, lost
+from scripts.demo import choose_layers, lost, simulate_heads
 from scripts.evaluate import REUSE_DISTANCE
-from scripts.evaluation import without_grouping
 from scripts.results import write_results
 from scripts.stages import busy
 from sim.head_words import HeadWords, planned_words
 from sim.model import build
-from sim.simulate import simulate
 from sim.tools import require_compiler
 
 LINES: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -69,7 +68,7 @@ def utilisation(
     Every head alone and then all of a layer, one after the other; first with all rows computed, then with rows reused.
     """
     require_compiler()
-    layers = [choose(path, chosen) for path in traces] or [[fitting(config, head) for head in choose(SAMPLE, chosen)]]
+    layers = choose_layers(config, traces, chosen)
     console.print(describe(name, config))
     distances = dict(zip(TITLES, (0.0, reuse_distance), strict=True))
     configs = {part: dataclasses.replace(config, cores=1, reuse_distance=far) for part, far in distances.items()}
@@ -89,8 +88,8 @@ def runs(config: Config, heads: Sequence[Head], progress: Progress) -> Iterator[
     """Figures of each head of a layer alone, and of all of them in one run if there are several."""
     step = progress.add_task("golden model", total=1)
     plans, single = plan(config, heads), plan(dataclasses.replace(config, group_window=1), heads)
-    parts = (plans, planned_words(config, plans), single, [each.schedule for each in without_grouping(config, heads)])
-    layer = [Work(*each) for each in zip(*parts, strict=True)]
+    unpacked = [ungrouped(config, made.rows, made.prepared.key_tiles, made.tiers).schedule for made in single]
+    layer = [Work(*each) for each in zip(plans, planned_words(config, plans), single, unpacked, strict=True)]
     progress.update(step, completed=1)
     for part in [[each] for each in layer] + [layer] * (len(layer) > 1):
         yield run(config, part, progress)
@@ -99,18 +98,10 @@ def runs(config: Config, heads: Sequence[Head], progress: Progress) -> Iterator[
 def run(config: Config, layer: Sequence[Work], progress: Progress) -> dict[str, Any]:
     """Figures of some heads, one after the other."""
     name = " ".join(each.made.head.name for each in layer)
-    step = progress.add_task(f"{name}: simulate the hardware", total=1)
-    simulated = simulate(
-        "simpicker",
-        config,
-        testcase="heads",
-        inputs={"heads": [each.words for each in layer]},
-        progress=lambda share: progress.update(step, completed=share),
-    )
-    progress.update(step, completed=1)
+    simulated = simulate_heads(config, name, [each.words for each in layer], progress)
     tokens = sum(len(each.made.head.q) for each in layer)
     computed = sum(len(each.made.rows.order) for each in layer)
-    ungrouped = head_cycles(config, [each.alone for each in layer], in_order).total
+    without = head_cycles(config, [each.alone for each in layer], in_order).total
     return {
         "heads": name,
         "tokens": tokens,
@@ -120,8 +111,8 @@ def run(config: Config, layer: Sequence[Work], progress: Progress) -> dict[str, 
         "lane_utilisation": busy(config, [each.made.grouping.schedule for each in layer], simulated["cycles"]),
         "lost": lost(simulated["counters"]),
         "ungrouped": {
-            "cycles": ungrouped,
-            "lane_utilisation": busy(config, [each.unpacked for each in layer], ungrouped),
+            "cycles": without,
+            "lane_utilisation": busy(config, [each.unpacked for each in layer], without),
         },
         **{key: simulated[key] for key in ("mismatches", "words_compared", "counters")},
         **{key: simulated[key] for key in ("simulated_cycles_per_second", "run_seconds")},
