@@ -168,6 +168,24 @@ class LanePort(wiring.Component):
         return m
 
 
+class BankWords(wiring.Component):
+    """The word of one of the banks of a part: for every lane the same module, which tools map once."""
+
+    def __init__(self, config: Config, bits: int, banks: int) -> None:
+        super().__init__(
+            {
+                "bank": In(bank_side(config, bits).members["bank"].shape),
+                "words": In(bits).array(banks),
+                "word": Out(bits),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.d.comb += self.word.eq(Array(self.words)[self.bank])
+        return m
+
+
 class BankArbiter(wiring.Component):
     """Connects `lanes` request streams with `banks` synchronous memories.
 
@@ -200,14 +218,18 @@ class BankArbiter(wiring.Component):
         window = self.config.request_window
         lanes = [LanePort(self.config, self.word) for _ in range(self.config.lanes)]
         banks = [BankPort(self.config) for _ in range(self.config.banks)]
-        words = [Array(read.data for read in list(self.reads)[n::window]) for n in range(window)]
         for n, lane in enumerate(lanes):
             m.submodules[f"lane_{n}"] = Named(lane, f"lane_port_{self.word}")
             wiring.connect(m, wiring.flipped(self.requests[n]), lane.i)
             wiring.connect(m, lane.o, wiring.flipped(self.words[n]))
             for k, port in enumerate(lane.ports):
+                reads = list(self.reads)[k::window]
+                words = BankWords(self.config, self.word, len(reads))
+                m.submodules[f"lane_{n}_words_{k}"] = Named(words, f"bank_words_{len(reads)}x{self.word}")
                 m.d.comb += [
-                    port.arrived.eq(words[k][port.bank]),
+                    *(word.eq(read.data) for word, read in zip(words.words, reads, strict=True)),
+                    words.bank.eq(port.bank),
+                    port.arrived.eq(words.word),
                     port.granted.eq(Cat(bank.granted[n] for bank in banks[k::window]).any()),
                 ]
         for n, (bank, read) in enumerate(zip(banks, self.reads, strict=True)):
