@@ -186,8 +186,8 @@ class Config(Parameters):
 
     @property
     def head_number_bits(self) -> int:
-        """Bits of the number of a head, counted round: each core may hold three, a few more are being prepared."""
-        return unsigned_bits(3 * self.cores + 4)
+        """Bits of the number of a head, counted round: each core may hold four, a few more are being prepared."""
+        return unsigned_bits(4 * self.cores + 4)
 
     @property
     def query_cells(self) -> int:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from golden.config import Config, Tier
+from golden.latencies import QUERY_TILES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ SPECULATION = (
     Step("frames", "rank", "last", "rank + head_frames - 1"),
     Step("cells", "cell", "part_end", "queries"),
     Step("key cells", "pooled", "last", "queries * near_cells + far_cells"),
-    Step("pieces", "rank", "last", "rank + queries * near_pieces + far_pieces - 1"),
+    Step("pieces", "rank", "last", "rank + pieces - 1"),
 )
 """For a query tile, again and again. Its mean meets the means of all key tiles, which ranks the frames; the means of
 its cells, the `queries`, meet those of the key cells in the frames that matter, which ranks their pieces. Cells and
@@ -108,8 +109,8 @@ class Stage:
     each: str
     """head; query tile; or core, for its own query tiles, beside other cores"""
     after: Mapping[str, int]
-    """Stages that it waits for: 1 is the latest that there was, 2 the one before, where two may be under way; of a
-    core's own query tiles, where each core has some"""
+    """Stages that it waits for: 1 is the latest that there was, 2 the one before, where two may be under way, and so
+    on; of a core's own query tiles, where each core has some"""
     cycles: str
     """From there to its end; see `evaluate`"""
 
@@ -122,7 +123,7 @@ STAGES = (
     Stage("pool", "head", {"prepare": 1}, "pool + 1"),
     Stage("open", "head", {"scale": 1}, "means"),
     Stage("match", "query tile", {"match": 1, "rows": 2}, "matched_rows * match_interval"),
-    Stage("free", "core", {"attend": 2}, "released"),
+    Stage("free", "core", {"attend": QUERY_TILES}, "released"),
     Stage("enter", "query tile", {"open": 1, "match": 1, "free": 1}, "work_queue + entering"),
     Stage("arrive", "query tile", {"rows": 1}, "tile_rows * row_interval"),
     Stage("rows", "query tile", {"enter": 1, "arrive": 1}, "0"),
@@ -140,7 +141,7 @@ STAGES = (
 """In order; those of all query tiles of a head come before the next head's. Keys and values pass twice: they are
 measured; then the scale of values is found, and they are prepared and kept, the means of keys pooled. Where rows are
 reused, all rows up to the end of the next query tile are matched first. Rows of a query tile enter a core when the
-event `query_end` of its tile before the last frees their place. Their mean looks at key tiles, the other steps of
+event `query_end` of the last tile but two frees their place. Their mean looks at key tiles, the other steps of
 SPECULATION find tiers, keys are grouped, all passes done, and rows restored. A stage ends in the cycle after its last
 word, from which a latency counts.
 """
@@ -155,8 +156,7 @@ COUNTS = {
     "queries": "cells of the query tile",
     "near_cells": "key cells in frames that matter to it; the last one always counts",
     "far_cells": "all others",
-    "near_pieces": "key pieces in frames that matter to it",
-    "far_pieces": "all others",
+    "pieces": "key pieces of the head",
     "passes": "passes of the query tile: rows * row_passes, or the tokens if these are more, of all key tiles",
     "row_passes": "passes of a row under the last key tile: see `row_passes`",
     "held_up": "cycles in which its passes wait for rows to be normalised, less those of loading before they begin",

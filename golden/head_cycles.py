@@ -16,7 +16,7 @@ from golden.config import Config
 from golden.control import SPECULATION, STAGES, end, evaluate, row_passes
 from golden.cycles import cycles
 from golden.group import in_columns, work
-from golden.latencies import head_start, latencies, row_interval
+from golden.latencies import QUERY_TILES, head_start, latencies, row_interval
 from golden.layer import Plan
 from golden.schedule import Block, Packing, Schedule, schedule
 from golden.tiles import owner
@@ -62,7 +62,8 @@ def head_cycles(config: Config, plans: Sequence[Plan], pack: Packing = in_column
         for counts, steps, matched in parts:
             # The next core in turn that has a place for another query tile, or else the one that will have it first.
             order = [(turn + n) % config.cores for n in range(config.cores)]
-            turn = min(order, key=lambda core: max(shared["rows"][-1:] + cores[core]["attend"][-2:-1], default=0))
+            freed = [each["attend"][-QUERY_TILES : 1 - QUERY_TILES] for each in cores]
+            turn = min(order, key=lambda core: max(shared["rows"][-1:] + freed[core], default=0))
             each(["query tile", "core"], cores[turn], counts | steps | {"matched_rows": matched})
             attend[turn] += counts["passes"] + counts["held_up"]
             turn = (turn + 1) % config.cores
@@ -123,6 +124,7 @@ def speculation(config: Config, made: Plan) -> list[dict[str, int]]:
     constant = {
         "key_tiles": len(columns.frame),
         "head_frames": made.estimate.frames_kept.shape[1],
+        "pieces": len(columns.piece_tile),
         "rank": latencies(config)["rank"],
     }
     found = []
@@ -130,13 +132,11 @@ def speculation(config: Config, made: Plan) -> list[dict[str, int]]:
         made.estimate.frames_kept, np.bincount(owner(rows.cell_start, rows.start)).tolist(), strict=True
     ):
         near = kept[frame_of]
-        cells, pieces = np.append(near[cell_tile][:-1], True), near[columns.piece_tile]  # all queries meet the last key
+        cells = np.append(near[cell_tile][:-1], True)  # all queries meet the last key
         counts = constant | {
             "queries": queries,
             "near_cells": int(cells.sum()),
             "far_cells": int((~cells).sum()),
-            "near_pieces": int(pieces.sum()),
-            "far_pieces": int((~pieces).sum()),
         }
         found.append({step.name: evaluate(step.cycles, counts) for step in SPECULATION})
     return found

@@ -20,7 +20,7 @@ CORE = ("buffer", "key_multiplier", "score", "softmax", "weights", "value_multip
 MATCH_CHANNELS = 16
 """Channels of a row that are compared per cycle"""
 
-LISTS, QUERY_TILES = 2, 2
+LISTS, QUERY_TILES = 2, 3
 """Lists of lane groups, and query tiles, that the core holds"""
 
 SPANS = {"pairs": 2, "half_pairs": 2, "half_triples": 3, "half_quads": 4}

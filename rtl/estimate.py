@@ -14,6 +14,7 @@ from rtl.estimate_score import ALWAYS, EstimateScore, pooled_key, pooled_query, 
 from rtl.exp2 import rom
 from rtl.rounding import leading
 from rtl.streams import delay, flow, saturate
+from rtl.trees import largest
 
 
 def ranked(config: Config) -> data.StructLayout:
@@ -22,8 +23,8 @@ def ranked(config: Config) -> data.StructLayout:
 
 
 def depth(config: Config) -> int:
-    """Largest scores that are stored: of every piece, one for each pooled query."""
-    return -(-config.max_tokens // config.piece) * config.query_cells
+    """Parts whose largest scores are stored: there are no more pieces, and fewer frames that key tiles begin in."""
+    return -(-config.max_tokens // config.piece)
 
 
 def latency(config: Config) -> int:
@@ -50,22 +51,20 @@ class Pair(NamedTuple):
 class Estimate(wiring.Component):
     """Ranks the parts of the keys: for each the largest, over the queries, of its largest score less log_mass.
 
-    Streams: `query`, the 1 to query_rows pooled queries of a query tile, which are kept; `key`, every pooled key, part
+    Streams: `query`, the 1 to query_cells pooled queries of a query tile, which are kept; `key`, every pooled key, part
     by part, and a beat for every part without any; `o`, the rank of every part, in order. `factor`, the mantissa, and
     `power` are golden's scale: they must stay from the first query to the last rank.
 
-    The largest score of each part under each query waits in a memory for the masses, which only the last key completes.
-    It holds `depth` of them, so queries * (parts with keys) + (parts without) may not be more. That is all pieces and
-    a tile of query_rows / cell pooled queries; golden.group.compact may join tiles to some with more.
+    The largest scores of each part, one for each query, wait in a word of a memory for the masses, which only the last
+    key completes. It holds `depth` parts.
 
     One product of vectors a cycle. The running maximum and the mass of a query are each updated in a single cycle, so
     that a key takes as many cycles as there are queries, be it one. In cycles, without stalls:
 
         queries                                 to take the queries,
         keys * queries + (parts without keys)   to take the keys; a last beat without keys takes as many as a key,
-        latency(config)                         from there to the first rank of a single query,
-        queries - 1                             more, but for a first part without keys,
-        queries, or 1 without keys              from one part's rank to that of the next.
+        latency(config)                         from there to the first rank,
+        1                                       from one part's rank to that of the next.
 
     The next query is taken in the cycle after the last rank left.
     """
@@ -86,7 +85,7 @@ class Estimate(wiring.Component):
         """What travels beside a pair of a query and a key."""
         return data.StructLayout(
             {
-                "query": range(self.config.query_rows),
+                "query": range(self.config.query_cells),
                 "size": pooled_key(self.config)["size"].shape,
                 "fresh": 1,  # the query's first key
                 "begins": 1,  # the part's first key
@@ -99,7 +98,7 @@ class Estimate(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         self.loading, self.ranking = Signal(), Signal()
-        self.index, self.top = (Signal(range(self.config.query_rows), name=name) for name in ("index", "top"))
+        self.index, self.top = (Signal(range(self.config.query_cells), name=name) for name in ("index", "top"))
         """the query at work, and the last one"""
         looking, finished = Signal(), Signal()
         final = self.index == self.top
@@ -169,7 +168,7 @@ class Estimate(wiring.Component):
 
     def per_query(self, m: Module, name: str, shape: Shape, asked: Value) -> tuple[Value, memory.WritePort]:
         """A number for every query: that of the one `asked` for, at once, and the port to write them."""
-        m.submodules[name] = numbers = memory.Memory(shape=shape, depth=self.config.query_rows, init=[])
+        m.submodules[name] = numbers = memory.Memory(shape=shape, depth=self.config.query_cells, init=[])
         read, write = numbers.read_port(domain="comb"), numbers.write_port()
         m.d.comb += read.addr.eq(asked)
         return read.data, write
@@ -219,31 +218,28 @@ class Estimate(wiring.Component):
         whole, mantissa = delay(m, ALWAYS, whole, 1, "whole"), delay(m, ALWAYS, mantissa, 1, "mantissa")
         log_mass = (whole << fraction) + rom(m, "logarithms", log2_table(config), mantissa[:fraction])
         pair = pair.later(m, 2, "logarithm")
-        self.turn = Signal.like(self.index)
-        self.log_mass, write = self.per_query(m, "log_masses", log_mass.shape(), self.turn)
-        m.d.comb += [
-            write.en.eq(pair.valid & pair.tag.last),
-            write.addr.eq(pair.tag.query),
-            write.data.eq(log_mass),
-            finished.eq(write.en & (pair.tag.query == self.top)),
-        ]
+        self.log_masses = Signal(data.ArrayLayout(log_mass.shape(), config.query_cells))
+        m.d.comb += finished.eq(pair.valid & pair.tag.last & (pair.tag.query == self.top))
+        with m.If(pair.valid & pair.tag.last):
+            m.d.sync += self.log_masses[pair.tag.query].eq(log_mass)
 
     def maxima(self, m: Module, pair: Pair, score: Value) -> None:
-        """Stores the largest scores of parts, query by query, and a single word for a part without keys."""
-        tag = pair.tag
-        stored, write = self.per_query(m, "largest", signed(len(score)), tag.query)
-        largest = Mux(tag.begins | (score > stored), score, stored)
-        layout = data.StructLayout({"score": signed(len(score)), "empty": 1})
+        """Stores the largest scores of parts, those under all queries in one word."""
+        tag, count = pair.tag, self.config.query_cells
+        scores = data.ArrayLayout(signed(len(score)), count)
+        so_far, now = Signal(scores), Signal(scores)
+        raised = tag.begins | (score > so_far[tag.query])
+        m.d.comb += [now[n].eq(Mux((tag.query == n) & raised, score, so_far[n])) for n in range(count)]
+        with m.If(pair.valid):
+            m.d.sync += so_far.eq(now)
+        layout = data.StructLayout({"scores": scores, "empty": 1})
         m.submodules.maxima = maxima = memory.Memory(shape=layout, depth=depth(self.config), init=[])
         store, self.read = maxima.write_port(), maxima.read_port()
         self.stored = Signal(range(depth(self.config) + 1))
         m.d.comb += [
-            write.en.eq(pair.valid),
-            write.addr.eq(tag.query),
-            write.data.eq(largest),
-            store.en.eq(pair.valid & Mux(tag.empty, tag.query == 0, tag.ends)),
+            store.en.eq(pair.valid & Mux(tag.empty, tag.query == 0, tag.ends & (tag.query == self.top))),
             store.addr.eq(self.stored),
-            store.data.score.eq(largest),
+            store.data.scores.eq(now),
             store.data.empty.eq(tag.empty),
         ]
         with m.If(self.loading):
@@ -252,23 +248,23 @@ class Estimate(wiring.Component):
             m.d.sync += self.stored.eq(self.stored + 1)
 
     def ranks(self, m: Module) -> None:
-        """Reads the stored scores again: the largest of a part, less log_mass, of all queries."""
-        out, word, turn = self.o.payload, self.read.data, self.turn
+        """Reads the stored scores again: the largest of a part, less log_mass, of all queries at once."""
+        out, word, rank = self.o.payload, self.read.data, signed(self.config.rank_bits)
         unseen = -(1 << (self.config.rank_bits - 1))
         place, present = Signal.like(self.stored), Signal()
-        final = word.empty | (turn == self.top)
-        advance = flow(m, present & final, self.o, 2)
+        advance = flow(m, present, self.o, 2)
         reading = self.ranking & (place != self.stored)
         m.d.comb += [self.read.addr.eq(place), self.read.en.eq(advance)]
         with m.If(self.loading):
             m.d.sync += place.eq(0)
         with m.Elif(advance):
             m.d.sync += [present.eq(reading), place.eq(place + reading)]
-            with m.If(present):
-                m.d.sync += turn.eq(Mux(final, 0, turn + 1))
 
-        log_rank = saturate(word.score - self.log_mass, signed(self.config.rank_bits))
-        rank = delay(m, advance, Mux(word.empty, unseen, log_rank), 1, "rank")
-        first, last = delay(m, advance, turn == 0, 1, "first"), delay(m, advance, place == self.stored, 1, "last")
+        # The first query is always there: others are left out as if they were as far from the key as can be.
+        log_ranks = [
+            delay(m, advance, Mux(word.empty | (self.top < n), unseen, word.scores[n] - log_mass), 1, f"log_rank_{n}")
+            for n, log_mass in enumerate(self.log_masses)
+        ]
+        last = delay(m, advance, place == self.stored, 1, "last")
         with m.If(advance):
-            m.d.sync += [out.rank.eq(Mux(first | (rank > out.rank), rank, out.rank)), out.last.eq(last)]
+            m.d.sync += [out.rank.eq(saturate(largest(m, "rank", log_ranks), rank)), out.last.eq(last)]

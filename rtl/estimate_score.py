@@ -63,7 +63,7 @@ class EstimateScore(wiring.Component):
         super().__init__(
             {
                 "keep": In(1),
-                "index": In(range(config.query_rows)),
+                "index": In(range(config.query_cells)),
                 "query": In(pooled_query(config)),
                 "key": In(pooled_key(config)),
                 "factor": In(FACTOR_BITS),
@@ -76,7 +76,7 @@ class EstimateScore(wiring.Component):
         m = Module()
         config = self.config
         vector = self.query.mantissa.shape()
-        m.submodules.queries = rows = memory.Memory(shape=vector.size, depth=config.query_rows, init=[])
+        m.submodules.queries = rows = memory.Memory(shape=vector.size, depth=config.query_cells, init=[])
         write, read = rows.write_port(), rows.read_port()
         m.d.comb += [
             write.en.eq(self.keep),
@@ -138,7 +138,7 @@ class EstimateScore(wiring.Component):
         half = 1 << (RECIPROCAL_BITS - 2)
         gain = ((self.factor * inverse + half) >> (RECIPROCAL_BITS - 1))[:FACTOR_BITS]
         layout = data.StructLayout({"gain": FACTOR_BITS, "point": exponent.shape()})
-        m.submodules.gains = gains = memory.Memory(shape=layout, depth=self.config.query_rows, init=[])
+        m.submodules.gains = gains = memory.Memory(shape=layout, depth=self.config.query_cells, init=[])
         write, read = gains.write_port(), gains.read_port()
         m.d.comb += [
             write.en.eq(delay(m, ALWAYS, self.keep, 2, "gain_taken")),

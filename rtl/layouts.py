@@ -116,8 +116,8 @@ def beat(config: Config) -> data.StructLayout:
     )
 
 
-QUERY_SLOTS = 2
-"""Query tiles held: one is computed while the next is loaded."""
+QUERY_SLOTS = 3
+"""Query tiles held: one is computed while the next is speculated, or waits, and another one is loaded."""
 
 
 def word(config: Config) -> data.ArrayLayout:

@@ -7,11 +7,12 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import Config
+from rtl import layouts
 from rtl.group import tiered
 from rtl.streams import Slots
 
-TILES = 2
-"""Query tiles whose tiers are held: one is computed while the next is speculated."""
+TILES = layouts.QUERY_SLOTS
+"""Query tiles whose tiers are held: those of one that is speculated soon may wait for that of one that was long."""
 
 
 def judged(config: Config) -> data.StructLayout:

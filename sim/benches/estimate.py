@@ -94,9 +94,9 @@ def random_tiles(config: Config, rng: np.random.Generator) -> Iterator[Tile]:
     query_limits = span(pooled_query(config)["exponent"].shape)
     key_limits, power_limits = (span(pooled_key(config)["exponent"].shape), span(Shape(power_bits(config), True)))
     for n in range(TILES):
-        some = int(rng.integers(1, config.query_rows, endpoint=True))
-        queries = (1, 2, config.query_rows // config.cell, some)[n % 4]
-        parts = int(rng.integers(1, 1 + min(40, depth(config) // queries))) if n % 3 else 1 + n % 2
+        some = int(rng.integers(1, config.query_cells, endpoint=True))
+        queries = (1, min(2, config.query_cells), config.query_cells, some)[n % 4]
+        parts = int(rng.integers(1, 1 + min(40, depth(config)))) if n % 3 else 1 + n % 2
         sizes = np.ones(parts, np.int64) if n % 5 == 0 else rng.integers(1, 5, parts)
         start, kind = np.concatenate([[0], np.cumsum(sizes)[:-1]]), int(rng.integers(0, KINDS))
         query_exponent = int(rng.integers(*query_limits))
@@ -233,7 +233,7 @@ async def check(dut: Any, config: Config, tiles: Sequence[Tile], stalls: float) 
     keys = bench.source("key", key_words(config, tiles, np.random.default_rng(seed)), Pauses(stalls, seed=seed + 1))
     output = bench.sink("o", ranks.check, Pauses(stalls, seed=seed + 2))
     await bench.reset()
-    work = sum(len(tile.query.size) * (len(tile.beats) + len(tile.rank) + 2) + 40 for tile in tiles)
+    work = sum(len(tile.query.size) * (len(tile.beats) + 1) + len(tile.rank) + 40 for tile in tiles)
     limit = 200 + int(work / (1 - stalls) ** 3)
     await bench.run(lambda: queries.done and keys.done and not ranks.expected, limit)
     await finish(bench, [ranks])
@@ -253,10 +253,8 @@ def assert_cycles(config: Config, tiles: Sequence[Tile], found: tuple[list[int],
             cycle += 1 if key < 0 and n < len(beats) - 1 else queries
             stated[1].append(cycle - 1)
         cycle += latency(config) - 2
-        for skip in tile.skipped:
-            cycle += 1 if skip else queries
-            stated[2].append(cycle)
-        cycle += 1
+        stated[2].extend(range(cycle + 1, cycle + 1 + len(tile.rank)))
+        cycle += len(tile.rank) + 1
     for name, cycles, wanted in zip(("query", "key", "o"), found, stated, strict=True):
         assert cycles == wanted, f"{name}: transfers are not in the cycles stated"
 

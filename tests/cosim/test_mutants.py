@@ -231,6 +231,8 @@ MUTANTS = (
     # Speculation, matching and grouping
     Mutant("sum-not-shifted", "pool", "total.eq(total >> 1)", "total.eq(total)", "pool"),
     Mutant("mass-not-shifted", "estimate", "(total >> rise) + mass", "total + mass", "estimate"),
+    Mutant("absent-queries-count", "estimate", "word.empty | (self.top < n)", "word.empty", "estimate"),
+    Mutant("parts-run-on", "estimate", "raised = tag.begins | (", "raised = (", "estimate"),
     Mutant("rows-of-a-head-not-counted", "work_queue", "Mux(place.last, 0, given.first + 1)", "0", "work_queue"),
     Mutant("heads-not-counted", "work_queue", "given.number + 1", "given.number", "work_queue"),
     Mutant("tiles-run-on", "work_queue", "m.Elif(place.tile_end)", "m.Elif(0)", "work_queue"),
