@@ -93,7 +93,7 @@ SPECULATION = (
     Step("frames", "rank", "last", "rank + head_frames - 1"),
     Step("cells", "cell", "part_end", "queries"),
     Step("key cells", "pooled", "last", "queries * near_cells + far_cells"),
-    Step("pieces", "rank", "last", "rank + pieces - 1"),
+    Step("pieces", "rank", "last", "rank + head_pieces - 1"),
 )
 """For a query tile, again and again. Its mean meets the means of all key tiles, which ranks the frames; the means of
 its cells, the `queries`, meet those of the key cells in the frames that matter, which ranks their pieces. Cells and
@@ -156,7 +156,7 @@ COUNTS = {
     "queries": "cells of the query tile",
     "near_cells": "key cells in frames that matter to it; the last one always counts",
     "far_cells": "all others",
-    "pieces": "key pieces of the head",
+    "head_pieces": "key pieces of the head",
     "passes": "passes of the query tile: rows * row_passes, or the tokens if these are more, of all key tiles",
     "row_passes": "passes of a row under the last key tile: see `row_passes`",
     "held_up": "cycles in which its passes wait for rows to be normalised, less those of loading before they begin",

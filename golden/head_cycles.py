@@ -124,7 +124,7 @@ def speculation(config: Config, made: Plan) -> list[dict[str, int]]:
     constant = {
         "key_tiles": len(columns.frame),
         "head_frames": made.estimate.frames_kept.shape[1],
-        "pieces": len(columns.piece_tile),
+        "head_pieces": len(columns.piece_tile),
         "rank": latencies(config)["rank"],
     }
     found = []
