@@ -53,10 +53,11 @@ class WorkQueue(wiring.Component):
             with m.State("core"):
                 # Who is ready stays so: the choice may be kept for a cycle, and `valid` need not look at `ready`.
                 free = Array(asked.ready for asked in self.job)
-                with m.If(self.query.valid & free[turn]):
-                    m.d.sync += core.eq(turn)
-                    m.next = "job"
-                m.d.sync += turn.eq(Mux(turn == self.config.cores - 1, 0, turn + 1))
+                with m.If(self.query.valid):
+                    m.d.sync += turn.eq(Mux(turn == self.config.cores - 1, 0, turn + 1))
+                    with m.If(free[turn]):
+                        m.d.sync += core.eq(turn)
+                        m.next = "job"
             with m.State("job"):
                 m.d.comb += Array(asked.valid for asked in self.job)[core].eq(1)
                 with m.If(Array(asked.ready for asked in self.job)[core]):
