@@ -285,6 +285,11 @@ class Config(Parameters):
         return next(n for n in range(wanted, self.head_dim + 1) if self.head_dim % n == 0)
 
     @property
+    def output_slices(self) -> int:
+        """Slices of so many channels that a row is normalised and restored in."""
+        return self.head_dim // self.output_lanes
+
+    @property
     def reciprocal_bits(self) -> int:
         """Bits of the normaliser's mantissas: five more than FP16 keeps."""
         return 16

@@ -157,7 +157,7 @@ class _Timeline:
         self.pipeline = known["key_multiplier"] + known["score"] + known["softmax"]
         self.queue = BUFFER + self.pipeline + config.digits + SPARE + config.request_depth + 1
         self.latency, self.depth = self.pipeline + WEIGHTS, known["value_multiplier"] + known["accumulate"]
-        self.chunks = config.head_dim // config.output_lanes
+        self.chunks = config.output_slices
         self.loaded = self.listed = self.keys = -1
         self.aligned = ALIGN - 1
         self.left, self.values = -self.chunks, -1  # `values` as if p . v never stood still

@@ -85,7 +85,7 @@ def matched_rows(config: Config, made: Plan) -> list[int]:
 
 def _passes(config: Config, made: Plan, pack: Packing) -> Iterator[dict[str, int]]:
     """Counts of attention, for every query tile."""
-    columns, interval = made.prepared.key_tiles, config.head_dim // config.output_lanes
+    columns, interval = made.prepared.key_tiles, config.output_slices
     plan = schedule(config, made.rows.start, columns.start, made.tiers, part_start=columns.piece_start, pack=pack)
     tiles = list(zip(plan.rows.tolist(), plan.blocks, strict=True))
     for n, ((rows, blocks), passes) in enumerate(zip(tiles, work(config, plan).tolist(), strict=True)):

@@ -35,7 +35,7 @@ MULTIPLIERS = 2
 
 def latencies(config: Config) -> dict[str, int]:
     """Cycles from a component's last word to what it becomes, or the first word of that."""
-    chunks, slices = config.head_dim // config.prepare_channels, config.head_dim // config.output_lanes
+    chunks, slices = config.head_dim // config.prepare_channels, config.output_slices
     known = {
         "statistics": config.head_dim + 23,
         "quantise": 2 * chunks + config.digits + 11,
@@ -65,7 +65,7 @@ def latencies(config: Config) -> dict[str, int]:
 
 def head_start(config: Config) -> int:
     """Cycles, about, by which query rows that wait in preparation leave earlier than one every `row_interval`."""
-    slices, rotation = config.head_dim // config.output_lanes, max(1, config.rotation_stages)
+    slices, rotation = config.output_slices, max(1, config.rotation_stages)
     if rotation > slices:
         return 2 * (rotation - 1)
     return (4 if slices <= ENCODING else 3) * slices + 1 - rotation
@@ -73,7 +73,7 @@ def head_start(config: Config) -> int:
 
 def row_interval(config: Config) -> int:
     """Cycles of a query row, and of a row of the output: cut to slices, rotated, and put together again."""
-    slices = config.head_dim // config.output_lanes
+    slices = config.output_slices
     return max(2 * slices, slices + max(1, config.rotation_stages) - 1)
 
 

@@ -220,7 +220,7 @@ class Encode(wiring.Component):
     latency = Cut.latency + EncodeSlices.latency
 
     def __init__(self, config: Config, form: FloatFormat, width: int) -> None:
-        self.interval = config.head_dim // config.output_lanes
+        self.interval = config.output_slices
         self.cut = Cut(config, signed(width), scaled(config), config.output_lanes)
         self.encode = EncodeSlices(config, form, width)
         super().__init__(

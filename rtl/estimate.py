@@ -261,10 +261,10 @@ class Estimate(wiring.Component):
             m.d.sync += [present.eq(reading), place.eq(place + reading)]
 
         # The first query is always there: others are left out as if they were as far from the key as can be.
-        log_ranks = [
-            delay(m, advance, Mux(word.empty | (self.top < n), unseen, word.scores[n] - log_mass), 1, f"log_rank_{n}")
-            for n, log_mass in enumerate(self.log_masses)
-        ]
+        log_ranks = []
+        for n in range(self.config.query_cells):
+            log_rank = Mux(word.empty | (self.top < n), unseen, word.scores[n] - self.log_masses[n])
+            log_ranks.append(delay(m, advance, log_rank, 1, f"log_rank_{n}"))
         last = delay(m, advance, place == self.stored, 1, "last")
         with m.If(advance):
             m.d.sync += [out.rank.eq(saturate(largest(m, "rank", log_ranks), rank)), out.last.eq(last)]

@@ -81,7 +81,7 @@ class Normalise(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.chunks = config.head_dim // config.output_lanes
+        self.chunks = config.output_slices
         super().__init__(
             {"i": In(stream.Signature(layouts.finished(config))), "o": Out(stream.Signature(layouts.output(config)))}
         )

@@ -129,6 +129,31 @@ class Sink:
                 self.check(word, cycle)
 
 
+class Held:
+    """Plain input ports, set together at the start of a cycle; they keep their values."""
+
+    name = "held"
+
+    def __init__(self, dut: Any, *ports: str) -> None:
+        self.ports = [getattr(dut, port) for port in ports]
+        self.cycles: list[int] = []
+        self.wanted: tuple[int, ...] | None = (0,) * len(ports)
+
+    def set(self, *values: int) -> None:
+        """Values from the next cycle on, in the order of the ports."""
+        self.wanted = values
+
+    def drive(self) -> None:
+        """Set the ports after the clock's edge."""
+        if self.wanted is not None:
+            for port, value in zip(self.ports, self.wanted, strict=True):
+                port.value = value
+            self.wanted = None
+
+    def sample(self, cycle: int) -> None:
+        """Look at the ports once they have settled: there is nothing to see."""
+
+
 class Testbench:
     """Clock, reset, and the cycle loop over all sources and sinks."""
 

@@ -19,34 +19,9 @@ from sim import job
 from sim.pack import pack
 from sim.scoreboard import Scoreboard
 from sim.streams import STALLS, assert_full_rate, assert_latency, finish
-from sim.testbench import Pauses, Testbench
+from sim.testbench import Held, Pauses, Testbench
 
 ROWS = 60
-
-
-class Held:
-    """Plain input ports, set together at the start of a cycle; they keep their values."""
-
-    name = "held"
-
-    def __init__(self, dut: Any, *ports: str) -> None:
-        self.ports = [getattr(dut, port) for port in ports]
-        self.cycles: list[int] = []
-        self.wanted: tuple[int, ...] | None = (0,) * len(ports)
-
-    def set(self, *values: int) -> None:
-        """Values from the next cycle on, in the order of the ports."""
-        self.wanted = values
-
-    def drive(self) -> None:
-        """Set the ports after the clock's edge."""
-        if self.wanted is not None:
-            for port, value in zip(self.ports, self.wanted, strict=True):
-                port.value = value
-            self.wanted = None
-
-    def sample(self, cycle: int) -> None:
-        """Look at the ports once they have settled: there is nothing to see."""
 
 
 def extremes(config: Config) -> NDArray[np.uint16]:

@@ -73,6 +73,6 @@ async def quotients(dut: Any, stalls: float) -> None:
         expected.append(pack(layouts.output(config), golden[0].tolist()))
     cycles = await check_streams(dut, {"i": words}, {"o": (layouts.output(config), expected)}, stalls)
     if not stalls:
-        chunks = config.head_dim // config.output_lanes
+        chunks = config.output_slices
         assert_latency(cycles["i"], cycles["o"], chunks + NormaliseLane.latency + 1)
         assert_full_rate(cycles["i"], chunks)

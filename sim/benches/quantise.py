@@ -14,13 +14,12 @@ from golden.quantise import FACTOR_BITS, ONE, nearest, scaled, scales
 from rtl.centre import centred_row
 from rtl.quantise import Quantise, exponent_bits, quantised
 from sim import job
-from sim.benches.centre import Held
 from sim.benches.stimuli import KINDS, numbers
 from sim.core_words import stored
 from sim.pack import pack
 from sim.scoreboard import Scoreboard
 from sim.streams import STALLS, assert_full_rate, assert_latency, finish
-from sim.testbench import Pauses, Testbench
+from sim.testbench import Held, Pauses, Testbench
 
 HEADS, ROWS = 16, 40
 

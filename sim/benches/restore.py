@@ -16,13 +16,12 @@ from golden.tables import MEAN_FRACTION_BITS
 from rtl import layouts
 from rtl.restore import AddMean, Restore
 from sim import job
-from sim.benches.centre import Held
 from sim.benches.prepare_query import ROW_KINDS, raw_row
 from sim.benches.stimuli import KINDS, numbers
 from sim.pack import pack
 from sim.scoreboard import Scoreboard
 from sim.streams import STALLS, assert_full_rate, assert_latency, finish
-from sim.testbench import Pauses, Testbench
+from sim.testbench import Held, Pauses, Testbench
 
 MEANS = 48
 ROWS = 2 * ROW_KINDS
