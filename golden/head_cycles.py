@@ -62,7 +62,7 @@ def head_cycles(config: Config, plans: Sequence[Plan], pack: Packing = in_column
         for counts, steps, matched in parts:
             # The next core in turn that has a place for another query tile, or else the one that will have it first.
             order = [(turn + n) % config.cores for n in range(config.cores)]
-            freed = [each["attend"][-QUERY_TILES : 1 - QUERY_TILES] for each in cores]
+            freed = [ends["attend"][-QUERY_TILES : 1 - QUERY_TILES] for ends in cores]
             turn = min(order, key=lambda core: max(shared["rows"][-1:] + freed[core], default=0))
             each(["query tile", "core"], cores[turn], counts | steps | {"matched_rows": matched})
             attend[turn] += counts["passes"] + counts["held_up"]

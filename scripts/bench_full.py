@@ -61,11 +61,12 @@ class Device:
 
 ECP5 = Device("LFE5U-85F", "ecp5", luts=83_640, dsps=156, block_rams=208)
 KU5P = Device("XCKU5P", "xilinx", luts=216_960, dsps=1_824, block_rams=960)
+VU19P = Device("XCVU19P", "xilinx", luts=4_085_760, dsps=3_840, block_rams=4_320)
 
 
 def device(name: str) -> Device:
-    """The FPGA that a preset is meant for; the small one for those that are meant for none."""
-    return KU5P if name == "amd" else ECP5
+    """The FPGA that a preset is meant for, or what is as large; the small one for those that are meant for none."""
+    return {"amd": KU5P, "paper": VU19P}.get(name, ECP5)
 
 
 def variants(config: Config) -> dict[str, Config]:

@@ -42,8 +42,8 @@ TOTALS: dict[str, tuple[str, str]] = {
     "the same without grouping or spreading": ("balance_ungrouped", ".3f"),
 }
 """Figures of an evaluation, with their formats."""
-FPGAS = ("ecp5", "amd")
-"""Presets that are meant for one."""
+FPGAS = ("ecp5", "amd", "paper")
+"""Presets that are meant for one, or large enough for the largest."""
 PARTS = ("core", "speculate", "prepare", "simpicker")
 
 
@@ -137,7 +137,7 @@ def cycles_section() -> str:
 
 
 def synth_section() -> str:
-    """Figures of `make synth` for the presets that are meant for an FPGA, on it."""
+    """Figures of `make synth` for presets on their FPGA."""
     body = []
     for preset in FPGAS:
         on = device(preset)
