@@ -26,6 +26,8 @@ STAGES = {
 }
 PLANS = {"modelled": ("as configured", INK), "reuse": ("rows reused", ACCENT)}
 """Parts of speedup.json, with label and colour."""
+VIEWS = {"fp16_mac": ("equal area", "-", "o", 3), "same_lanes": ("same lanes", ":", "x", -10)}
+"""Views, with label, line, marker, and by how many points a figure is above its marker."""
 
 
 def draw(results: dict[str, Any], path: str | Path) -> None:
@@ -38,29 +40,29 @@ def draw(results: dict[str, Any], path: str | Path) -> None:
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.set_ylabel("times faster than dense FP16, in cycles", color=INK)
-        axes.legend(frameon=False, fontsize=9)
         axes.grid(alpha=0.25, axis="y")
         plain(axes)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(path, format="png", metadata={"Software": None})
     plt.close(figure)
 
 
 def _stages(axes: Axes, results: dict[str, Any]) -> None:
     for part, (label, colour) in PLANS.items():
-        for view, style, held in (("fp16_mac", "-", "equal area"), ("same_lanes", ":", "same lanes")):
+        for view, (held, style, marker, above) in VIEWS.items():
             factors = results[part]["summary"][view]["mean"]["factors"]
             reached = list(itertools.accumulate(factors.values(), lambda a, b: a * b, initial=1.0))
-            axes.plot(range(len(reached)), reached, style, color=colour, marker="o", label=f"{held}, {label}")
-            axes.annotate(f"{reached[-1]:.2f}", (len(reached) - 1, reached[-1]), (8, -3), textcoords="offset points")
+            axes.plot(range(len(reached)), reached, style, color=colour, marker=marker, label=f"{held}, {label}")
+            axes.annotate(f"{reached[-1]:.2f}", (len(reached) - 1, reached[-1]), (8, above), textcoords="offset points")
     axes.set_xticks(range(len(STAGES)), list(STAGES.values()))
     axes.set_title("One thing switched on after the other, mean of heads", fontsize=13, fontweight="bold", color=INK)
 
 
 def _heads(axes: Axes, results: dict[str, Any]) -> None:
-    for part, (label, colour) in PLANS.items():
+    for part, (_, colour) in PLANS.items():
         heads = results[part]["heads"]
-        for view, marker, held in (("fp16_mac", "o", "equal area"), ("same_lanes", "x", "same lanes")):
-            axes.plot([head[view]["speedup"] for head in heads], marker, color=colour, label=f"{held}, {label}")
+        for view, (_, _, marker, _) in VIEWS.items():
+            axes.plot([head[view]["speedup"] for head in heads], marker, color=colour)
     axes.set_xticks(range(len(results["modelled"]["heads"])))
     axes.set_xlabel("head, in the order of the files", color=INK)
     axes.set_title("Every head", fontsize=13, fontweight="bold", color=INK)
