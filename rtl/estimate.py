@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from amaranth.hdl import Module, Mux, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -220,15 +220,16 @@ class Estimate(wiring.Component):
         pair = pair.later(m, 2, "logarithm")
         self.log_masses = Signal(data.ArrayLayout(log_mass.shape(), config.query_cells))
         m.d.comb += finished.eq(pair.valid & pair.tag.last & (pair.tag.query == self.top))
-        with m.If(pair.valid & pair.tag.last):
-            m.d.sync += self.log_masses[pair.tag.query].eq(log_mass)
+        for n in range(config.query_cells):
+            with m.If(pair.valid & pair.tag.last & (pair.tag.query == n)):
+                m.d.sync += self.log_masses[n].eq(log_mass)
 
     def maxima(self, m: Module, pair: Pair, score: Value) -> None:
         """Stores the largest scores of parts, those under all queries in one word."""
         tag, count = pair.tag, self.config.query_cells
         scores = data.ArrayLayout(signed(len(score)), count)
         so_far, now = Signal(scores), Signal(scores)
-        raised = tag.begins | (score > so_far[tag.query])
+        raised = tag.begins | (score > Array(so_far[n] for n in range(count))[tag.query])
         m.d.comb += [now[n].eq(Mux((tag.query == n) & raised, score, so_far[n])) for n in range(count)]
         with m.If(pair.valid):
             m.d.sync += so_far.eq(now)
@@ -263,7 +264,8 @@ class Estimate(wiring.Component):
         # The first query is always there: others are left out as if they were as far from the key as can be.
         log_ranks = []
         for n in range(self.config.query_cells):
-            log_rank = Mux(word.empty | (self.top < n), unseen, word.scores[n] - self.log_masses[n])
+            absent = word.empty | (self.top < n) if n else word.empty
+            log_rank = Mux(absent, unseen, word.scores[n] - self.log_masses[n])
             log_ranks.append(delay(m, advance, log_rank, 1, f"log_rank_{n}"))
         last = delay(m, advance, place == self.stored, 1, "last")
         with m.If(advance):
