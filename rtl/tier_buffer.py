@@ -11,9 +11,6 @@ from rtl import layouts
 from rtl.group import tiered
 from rtl.streams import Slots
 
-TILES = layouts.QUERY_SLOTS
-"""Query tiles whose tiers are held: those of one that is speculated soon may wait for that of one that was long."""
-
 
 def judged(config: Config) -> data.StructLayout:
     """The tier of a piece; the last one of a query tile says how many tokens all pieces have."""
@@ -21,7 +18,8 @@ def judged(config: Config) -> data.StructLayout:
 
 
 class TierBuffer(wiring.Component):
-    """i: `judged`, the pieces of the keys in order, for one query tile after the other; o: `tiered`, their tokens.
+    """i: `judged`, the pieces of the keys in order, for one query tile after the other; o: `tiered`, their tokens. It
+    holds as many query tiles as the core.
 
     A piece or a token per cycle; a query tile leaves once it is complete. Latency 3 from its last piece.
     """
@@ -35,10 +33,10 @@ class TierBuffer(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self.config
-        m.submodules.slots = slots = Slots(TILES, config.place_bits)
+        m.submodules.slots = slots = Slots(layouts.QUERY_SLOTS, config.place_bits)
         pieces = -(-config.max_tokens // config.piece)
         piece = Signal(range(pieces))
-        depth = TILES << len(piece)
+        depth = layouts.QUERY_SLOTS << len(piece)
         m.submodules.tiers = tiers = memory.Memory(shape=config.tier_bits, depth=depth, init=[])
         write, read = tiers.write_port(), tiers.read_port()
 

@@ -22,9 +22,9 @@ from rtl.places import placed
 from rtl.restore import Restore
 from rtl.speculate import Speculate
 from rtl.streams import Fork, queue
-from rtl.tier_buffer import TILES, TierBuffer
+from rtl.tier_buffer import TierBuffer
 
-JOBS = TILES + 2
+JOBS = layouts.QUERY_SLOTS + 2
 """Query tiles that are at work in a core, or leave it, at most."""
 
 
