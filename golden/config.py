@@ -159,19 +159,14 @@ class Config(Parameters):
 
     @property
     def prepare_interval(self) -> int:
-        """Cycles that a key or value row takes: half of what a query tile does, so that the first one soon begins."""
-        return max(1, self.query_rows // self.lanes // 2)
+        """Cycles that a key or value row takes: all keys and values half of what their first query tile does."""
+        return max(1, self.query_rows // self.lanes // 4)
 
     @property
     def prepare_channels(self) -> int:
         """Channels that are quantised per cycle: the fewest, dividing head_dim, that keep up."""
         wanted = -(-self.head_dim // self.prepare_interval)
         return next(n for n in range(wanted, self.head_dim + 1) if self.head_dim % n == 0)
-
-    @property
-    def prepare_stages(self) -> int:
-        """Stages of the rotation per cycle that keep up."""
-        return max(1, -(-self.rotation_stages // self.prepare_interval))
 
     # -- places --
     @property

@@ -116,11 +116,13 @@ class Stage:
 
 
 STAGES = (
-    Stage("measure", "head", {"prepare": 1}, "tokens + 1 + statistics"),
-    Stage("scale", "head", {"measure": 1, "keep": 1}, "1 + quantise"),
-    Stage("prepare", "head", {"scale": 1}, "tokens * prepare_interval"),
-    Stage("keep", "head", {"prepare": 1}, "quantise"),
-    Stage("pool", "head", {"prepare": 1}, "pool + 1"),
+    Stage("measure keys", "head", {"keys": 1}, "tokens + 1 + statistics"),
+    Stage("measure values", "head", {"values": 1}, "tokens + 1 + statistics"),
+    Stage("scale", "head", {"measure keys": 1, "measure values": 1, "keep": 1}, "1 + quantise"),
+    Stage("keys", "head", {"measure keys": 1, "measure values": 1, "keep": 1}, "centre + tokens * prepare_interval"),
+    Stage("pool", "head", {"keys": 1}, "pool + 1"),
+    Stage("values", "head", {"keys": 1, "scale": 1}, "tokens * prepare_interval"),
+    Stage("keep", "head", {"values": 1}, "quantise"),
     Stage("open", "head", {"scale": 1}, "means"),
     Stage("match", "query tile", {"match": 1, "rows": 2}, "matched_rows * match_interval"),
     Stage("free", "core", {"attend": QUERY_TILES}, "released"),

@@ -17,6 +17,12 @@ NORMALISE = 6
 CORE = ("buffer", "key_multiplier", "score", "softmax", "weights", "value_multiplier", "accumulate", "normalise")
 """What a pass goes through, from the sequencer to its row's output"""
 
+STAGES = 2
+"""Of the rotation of keys and values, that are done per cycle"""
+
+MEANS = 4
+"""Channels whose means are found per cycle"""
+
 MATCH_CHANNELS = 16
 """Channels of a row that are compared per cycle"""
 
@@ -37,7 +43,8 @@ def latencies(config: Config) -> dict[str, int]:
     """Cycles from a component's last word to what it becomes, or the first word of that."""
     chunks, slices = config.head_dim // config.prepare_channels, config.output_slices
     known = {
-        "statistics": config.head_dim + 23,
+        "statistics": config.head_dim // MEANS + 23,
+        "centre": 2 + rotation_latency(config) + 1,
         "quantise": 2 * chunks + config.digits + 11,
         "pool": 5,
         "match_interval": config.head_dim // MATCH_CHANNELS,
@@ -75,6 +82,14 @@ def row_interval(config: Config) -> int:
     """Cycles of a query row, and of a row of the output: cut to slices, rotated, and put together again."""
     slices = config.output_slices
     return max(2 * slices, slices + max(1, config.rotation_stages) - 1)
+
+
+def rotation_latency(config: Config) -> int:
+    """Of a key or value: units in series take a row every `prepare_interval` cycles, with two stages a cycle each."""
+    stages, interval = config.rotation_stages, config.prepare_interval
+    units = max(1, -(-stages // (STAGES * interval)))
+    own = [stages * (n + 1) // units - stages * n // units for n in range(units)]
+    return sum(max(1, -(-n // max(1, -(-n // interval)))) for n in own)
 
 
 def multiplier_latency(config: Config, operands: int) -> int:

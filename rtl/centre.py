@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, ShapeLike, Signal, signed
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,62 +10,81 @@ from golden.config import Config
 from golden.formats import FORMATS
 from rtl import layouts
 from rtl.align import mantissa
-from rtl.rotate import STAGES_PER_CYCLE, Rotate, rotation_cycles, vector
+from rtl.rotate import rotates, vector
 from rtl.streams import delay, flow
 
-TAG: ShapeLike = data.StructLayout({"last": 1})
+TAG: ShapeLike = data.StructLayout({"value": 1, "last": 1})
+
+
+def raw_row(config: Config) -> data.StructLayout:
+    """One row of a head's keys, or of its values; `last` ends these."""
+    return data.StructLayout({"elements": layouts.row(config)["elements"].shape, "value": 1, "last": 1})
+
+
+def offset(config: Config) -> data.StructLayout:
+    """What rows of a kind are aligned to, and what they lose: no element's own exponent is larger."""
+    return data.StructLayout({"exponent": FORMATS[config.float_format].exponent_bits, "mean": layouts.mean(config)})
 
 
 def centred_row(config: Config) -> data.StructLayout:
-    """One row, centred and rotated."""
-    return data.StructLayout({"vector": data.ArrayLayout(signed(config.rotated_bits), config.head_dim), "last": 1})
+    """The same, centred and rotated."""
+    vector = data.ArrayLayout(signed(config.rotated_bits), config.head_dim)
+    return data.StructLayout({"vector": vector, "value": 1, "last": 1})
 
 
 class Centre(wiring.Component):
-    """i: `layouts.row`, o: `centred_row`. One row every `cycles` cycles, those of its `Rotate`; `latency` = cycles + 3.
+    """i: `raw_row`, o: `centred_row`. One row every `cycles` cycles; `latency` is that of the rotation and 3 more.
 
-    `exponent`, no smaller than any element's own, and `mean` must be stable while rows are under way. A row is aligned,
+    `keys` and `values`, the `offset` of each kind, must be stable while rows of it are under way. A row is aligned,
     loses the mean, is rotated, and is shifted and rounded.
     """
 
-    def __init__(self, config: Config, stages_per_cycle: int = STAGES_PER_CYCLE) -> None:
-        self.config, self.stages_per_cycle = config, stages_per_cycle
-        self.cycles = rotation_cycles(config, stages_per_cycle)
-        self.latency = 2 + self.cycles + 1
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.rotates = rotates(config, config.centred_bits, TAG, config.prepare_interval)
+        self.cycles = max(rotate.cycles for rotate in self.rotates)
+        self.latency = 2 + sum(rotate.cycles for rotate in self.rotates) + 1
         super().__init__(
             {
-                "i": In(stream.Signature(layouts.row(config))),
-                "exponent": In(FORMATS[config.float_format].exponent_bits),
-                "mean": In(layouts.mean(config)),
+                "i": In(stream.Signature(raw_row(config))),
+                "keys": In(offset(config)),
+                "values": In(offset(config)),
                 "o": Out(stream.Signature(centred_row(config))),
             }
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        config, form = self.config, FORMATS[self.config.float_format]
-        m.submodules.rotate = rotate = Rotate(config, config.centred_bits, TAG, self.stages_per_cycle)
+        config, form, row = self.config, FORMATS[self.config.float_format], self.i.payload
         centred = stream.Signature(vector(config, config.centred_bits, TAG)).create()
-        wiring.connect(m, centred, rotate.i)
+        rotated: stream.Interface = centred
+        for n, rotate in enumerate(self.rotates):
+            m.submodules[f"rotate_{n}"] = rotate
+            wiring.connect(m, rotated, rotate.i)
+            rotated = rotate.o
 
         advance = flow(m, self.i.valid, centred, 2)
+        value = delay(m, advance, row.value, 1, "value")
         m.d.comb += [
             self.i.ready.eq(advance),
-            centred.payload.tag.last.eq(delay(m, advance, self.i.payload.last, 2, "last")),
+            centred.payload.tag.value.eq(delay(m, advance, value, 1, "value_too")),
+            centred.payload.tag.last.eq(delay(m, advance, row.last, 2, "last")),
         ]
-        for n, element in enumerate(self.i.payload.elements):
+        exponent = Mux(row.value, self.values.exponent, self.keys.exponent)
+        for n, element in enumerate(row.elements):
             aligned = Signal(signed(config.input_bits), name=f"aligned_{n}", reset_less=True)
+            mean = Mux(value, self.values.mean[n], self.keys.mean[n])
             with m.If(advance):
                 m.d.sync += [
-                    aligned.eq(mantissa(m, form, config.input_bits, element, self.exponent, n)),
-                    centred.payload.vector[n].eq(aligned - self.mean[n]),
+                    aligned.eq(mantissa(m, form, config.input_bits, element, exponent, n)),
+                    centred.payload.vector[n].eq(aligned - mean),
                 ]
 
-        leave = flow(m, rotate.o.valid, self.o, 1)
-        m.d.comb += rotate.o.ready.eq(leave)
+        leave = flow(m, rotated.valid, self.o, 1)
+        m.d.comb += rotated.ready.eq(leave)
         half = 1 << config.rotation_shift >> 1
         with m.If(leave):
-            m.d.sync += self.o.payload.last.eq(rotate.o.payload.tag.last)
-            for out, rotated in zip(self.o.payload.vector, rotate.o.payload.vector, strict=True):
-                m.d.sync += out.eq((rotated + half) >> config.rotation_shift)
+            m.d.sync += [self.o.payload[name].eq(rotated.payload.tag[name]) for name in ("value", "last")]
+            for out, element in zip(self.o.payload.vector, rotated.payload.vector, strict=True):
+                m.d.sync += out.eq((element + half) >> config.rotation_shift)
         return m

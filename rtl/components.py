@@ -49,7 +49,7 @@ COMPONENTS: dict[str, Callable[[Config], Component]] = {
     "statistics": Statistics,
     "rotate": lambda config: Rotate(config, config.centred_bits, 1),
     "centre": Centre,
-    "quantise": lambda config: Quantise(config, config.key_digit_step),
+    "quantise": Quantise,
     "encode": lambda config: Encode(config, FORMATS[config.float_format], config.input_bits + config.rotation_stages),
     "prepare_query": PrepareQuery,
     "align": Align,

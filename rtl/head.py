@@ -67,8 +67,20 @@ def result(config: Config) -> data.StructLayout:
 
 
 def prepared(config: Config) -> data.StructLayout:
-    """One prepared token; `last` ends its tile, `head_last` the head."""
-    return data.StructLayout({"token": layouts.token(config), "head_last": 1})
+    """One key, or `value`, as tokens of the core hold it; `last` ends its tile, `head_last` the head.
+
+    `exponent` is that of a key's scale, and the shift of a value's: see `layouts.scales`.
+    """
+    return data.StructLayout(
+        {
+            "codes": data.ArrayLayout(config.code_bits, config.head_dim),
+            "mantissa": config.scale_bits,
+            "exponent": signed(config.key_exponent_bits),
+            "value": 1,
+            "last": 1,
+            "head_last": 1,
+        }
+    )
 
 
 def pooled(config: Config) -> data.StructLayout:

@@ -1,20 +1,21 @@
-"""Preparation: raw keys and values become tokens of the core and pooled keys of speculation. See golden.prepare.
+"""Preparation: raw keys and values become operands of the core and pooled keys of speculation. See golden.prepare.
 
-key ----> measure, centre -+-> quantise --> prepared
-                           +-> pool ------> cells
-                           +-> pool ------> tiles
-value --> measure, centre ---> quantise --> prepared
+key ----> measure -+                              +-> pool ------> cells
+                   +- keys, then values: centre --+-> pool ------> tiles
+value --> measure -+                              +-> quantise --> prepared
+
+Keys and values are measured at once, but prepared one after the other, by the same units: while the first query tile
+is speculated, for which keys are enough, values follow.
 """
 
 from __future__ import annotations
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.config import Config
 from golden.formats import FORMATS
-from golden.tables import ONE
 from rtl import layouts
 from rtl.centre import Centre, centred_row
 from rtl.head import head, measured, pooled, prepared
@@ -23,24 +24,24 @@ from rtl.places import Places, place
 from rtl.pool import Pool
 from rtl.quantise import Quantise, exponent_bits
 from rtl.query_pools import pooled_at
-from rtl.statistics import Statistics
+from rtl.statistics import Statistics, head_statistics
 from rtl.streams import Fork, tagged
 
 
 class Side(wiring.Component):
-    """Keys or values: a first pass over a head's rows finds their statistics, a second one centres and rotates them.
+    """Keys or values: a first pass over a head's rows finds their statistics, a second one hands them on.
 
-    i: every head's rows, twice; o: its centred rows; `found`: its statistics, which are taken when the second pass may
+    i: every head's rows, twice; o: those of the second pass; `found`: their statistics, which are taken when that may
     begin. They stay in `known` until the next head's are taken.
     """
 
     def __init__(self, config: Config) -> None:
-        self.config, self.statistics, self.centre = config, Statistics(config), Centre(config, config.prepare_stages)
-        known = self.statistics.o.payload.shape()
+        self.config = config
+        known = head_statistics(config)
         super().__init__(
             {
                 "i": In(stream.Signature(layouts.row(config))),
-                "o": Out(stream.Signature(centred_row(config))),
+                "o": Out(stream.Signature(layouts.row(config))),
                 "found": Out(stream.Signature(known)),
                 "known": Out(known),
             }
@@ -48,16 +49,11 @@ class Side(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        statistics, centre = self.statistics, self.centre
-        m.submodules.statistics = Named(statistics, "statistics")
-        m.submodules.centre = Named(centre, "centre")
+        m.submodules.statistics = statistics = Statistics(self.config)
         connect(m, statistics.o, flipped(self.found))
-        connect(m, centre.o, flipped(self.o))
         m.d.comb += [
             Value.cast(statistics.i.payload).eq(Value.cast(self.i.payload)),
-            Value.cast(centre.i.payload).eq(Value.cast(self.i.payload)),
-            centre.exponent.eq(self.known.exponent),
-            Value.cast(centre.mean).eq(Value.cast(self.known.mean)),
+            Value.cast(self.o.payload).eq(Value.cast(self.i.payload)),
         ]
         with m.If(self.found.valid & self.found.ready):
             m.d.sync += Value.cast(self.known).eq(Value.cast(self.found.payload))
@@ -70,7 +66,7 @@ class Side(wiring.Component):
             with m.State("wait"), m.If(self.found.valid & self.found.ready):
                 m.next = "prepare"
             with m.State("prepare"):
-                m.d.comb += [centre.i.valid.eq(self.i.valid), self.i.ready.eq(centre.i.ready)]
+                m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready)]
                 with m.If(last):
                     m.next = "measure"
         return m
@@ -78,10 +74,10 @@ class Side(wiring.Component):
 
 class Prepare(wiring.Component):
     """Streams: `head`, a word for every head; `key` and `value`, its rows, twice; `measured`, a word for every head,
-    before any of its tokens; `prepared`, its tokens; `cells` and `tiles`, its pooled keys.
+    before all that is prepared of it; `prepared`, its keys and then its values; `cells` and `tiles`, its pooled keys.
 
-    The second pass begins when the first has ended on both sides and no token of the head before is on its way. A row
-    then takes as many cycles as the slowest part: see Centre and Quantise.
+    The second pass begins when the first has ended on both sides and nothing of the head before is on its way: with
+    keys, and then values. A row then takes as many cycles as the slower part: see Centre and Quantise.
     """
 
     def __init__(self, config: Config) -> None:
@@ -101,11 +97,16 @@ class Prepare(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self.config
-        m.submodules.key_side, m.submodules.value_side = keys, values = Side(config), Side(config)
-        connect(m, flipped(self.key), keys.i)
-        connect(m, flipped(self.value), values.i)
+        keys, values = Side(config), Side(config)
+        for name, side, raw in (("key_side", keys, self.key), ("value_side", values, self.value)):
+            m.submodules[name] = Named(side, "prepare_side")
+            m.d.comb += [
+                Value.cast(side.i.payload).eq(Value.cast(raw.payload)),
+                side.i.valid.eq(raw.valid),
+                raw.ready.eq(side.i.ready),
+            ]
 
-        # A head begins: its statistics replace those of the one before, whose last token has left.
+        # A head begins: its statistics replace those of the one before, whose last value has left.
         current, ended, begin = Signal(head(config)), Signal(init=1), Signal()
         left = self.prepared.valid & self.prepared.ready
         m.d.comb += [
@@ -119,114 +120,132 @@ class Prepare(wiring.Component):
         with m.If(begin):
             m.d.sync += [ended.eq(0), Value.cast(current).eq(Value.cast(self.head.payload))]
 
-        key_codes, value_codes = self.key_codes(m, current, keys), self.value_codes(m, values, begin)
-        self.join(m, keys, key_codes, values, value_codes)
+        centre = self.centred(m, keys, values)
+        m.submodules.places = places = Places(config, config.tile)
+        m.d.comb += [
+            places.step.eq(centre.o.valid & centre.o.ready),
+            places.last.eq(centre.o.payload.last),
+            places.tokens.eq(current.tokens),
+        ]
+        fork = self.pools(m, centre.o, places.here)
+
+        # Before a head's rows comes one with the largest value there can be: its exponent is that of `measured`.
+        first, pending, bound = Signal(), Signal(), Signal(config.rotated_bits)
+        reach = (values.known.reach >> config.rotation_shift) + 1
+        m.d.comb += bound.eq(Mux(first, Mux(reach > config.rotated_max, config.rotated_max, reach), 0))
+        quantise, tile_end = self.codes(m, centre.o, fork, places.here.tile_end, bound, pending)
+        with m.If(quantise.i.ready):
+            m.d.sync += first.eq(0)
+        with m.If(begin):
+            m.d.sync += [first.eq(1), pending.eq(1)]
+        with m.If(self.measured.valid & self.measured.ready):
+            m.d.sync += pending.eq(0)
+        self.write(m, current, keys.known, values.known, quantise, tile_end, pending)
         return m
 
-    def key_codes(self, m: Module, current: data.View, keys: Side) -> tuple[Quantise, fifo.SyncFIFO, Signal]:
-        """Keys go three ways: to their codes and to two pools, each row with its place. Returns the codes' stream."""
-        config = self.config
-        m.submodules.places = places = Places(config, config.tile)
+    def centred(self, m: Module, keys: Side, values: Side) -> Centre:
+        """All keys of a head, then all its values."""
+        m.submodules.centre = centre = Centre(self.config)
+        turn, row = Signal(), centre.i.payload  # `turn` is that of values
+        m.d.comb += row.value.eq(turn)
+        for offset, side in ((centre.keys, keys), (centre.values, values)):
+            m.d.comb += [
+                offset.exponent.eq(side.known.exponent),
+                Value.cast(offset.mean).eq(Value.cast(side.known.mean)),
+            ]
+        with m.Switch(turn):
+            for n, side in enumerate((keys, values)):
+                with m.Case(n):
+                    m.d.comb += [
+                        centre.i.valid.eq(side.o.valid),
+                        side.o.ready.eq(centre.i.ready),
+                        Value.cast(row.elements).eq(Value.cast(side.o.payload.elements)),
+                        row.last.eq(side.o.payload.last),
+                    ]
+        with m.If(centre.i.valid & centre.i.ready & row.last):
+            m.d.sync += turn.eq(~turn)
+        return centre
+
+    def pools(self, m: Module, rows: stream.Interface, here: data.View) -> Fork:
+        """Keys go three ways: into two pools, each row with its place, and by the first output on to their codes."""
+        config, row = self.config, rows.payload
         placed = data.StructLayout({"vector": centred_row(config)["vector"].shape, "place": place(config)})
         m.submodules.fork = fork = Fork(placed, 3)
         m.d.comb += [
-            places.step.eq(keys.o.valid & keys.o.ready),
-            places.last.eq(keys.o.payload.last),
-            places.tokens.eq(current.tokens),
-            fork.i.valid.eq(keys.o.valid),
-            keys.o.ready.eq(fork.i.ready),
-            Value.cast(fork.i.payload.vector).eq(Value.cast(keys.o.payload.vector)),
-            fork.i.payload.place.eq(places.here),
+            fork.i.valid.eq(rows.valid & ~row.value),
+            Value.cast(fork.i.payload.vector).eq(Value.cast(row.vector)),
+            fork.i.payload.place.eq(here),
         ]
         for name, consumer, end in (("cells", fork.o[1], "cell_end"), ("tiles", fork.o[2], "tile_end")):
             pool = Pool(config, config.rotated_bits, None)
             m.submodules[f"pool_{name}"] = Named(pool, "key_pool")
-            rows, here = consumer.payload, consumer.payload.place
+            key, at = consumer.payload.vector, consumer.payload.place
             m.d.comb += [
-                Value.cast(pool.i.payload.vector).eq(Value.cast(rows.vector)),
-                pool.i.payload.ends.eq(here[end]),
-                pool.i.payload.last.eq(here.last),
+                Value.cast(pool.i.payload.vector).eq(Value.cast(key)),
+                pool.i.payload.ends.eq(at[end]),
+                pool.i.payload.last.eq(at.last),
             ]
-            beside = tagged(m, f"{name}_places", consumer, pool.i, here, here[end])
+            beside = tagged(m, f"{name}_places", consumer, pool.i, at, at[end])
             pooled_at(m, config, pool, beside, getattr(self, name), "piece_end" if name == "cells" else "frame_end")
+        return fork
 
-        quantise = Quantise(config, config.key_digit_step, config.prepare_channels)
-        m.submodules.key_quantise = Named(quantise, "key_quantise")
-        rows = fork.o[0].payload
-        power = Signal(signed(exponent_bits(config)))
+    def codes(
+        self, m: Module, rows: stream.Interface, fork: Fork, tile_end: Value, bound: Value, pending: Value
+    ) -> tuple[Quantise, Value]:
+        """Keys, which pass the fork, and values become codes. Returns their unit, and whether what leaves ends a tile.
+
+        While `bound`, it takes no row but one whose largest element is that; while `pending`, no values.
+        """
+        config, row = self.config, rows.payload
+        m.submodules.quantise = quantise = Quantise(config, config.prepare_channels)
+        placed, entering = (stream.Signature(0).create(path=(name,)) for name in ("placed", "entering"))
         m.d.comb += [
-            Value.cast(quantise.i.payload.vector).eq(Value.cast(rows.vector)),
-            quantise.factor.eq(current.factor),
-            power.eq(self.unit_power(keys.known.exponent) + current.factor_exponent),
-            quantise.least.eq(Const(-(1 << (config.key_exponent_bits - 1))) - power),
+            placed.valid.eq(Mux(row.value, rows.valid & ~pending, fork.o[0].valid)),
+            fork.o[0].ready.eq(placed.ready),
+            rows.ready.eq(Mux(row.value, placed.ready & ~pending, fork.i.ready)),
+            quantise.i.valid.eq(entering.valid | bound.any()),
+            entering.ready.eq(quantise.i.ready & ~bound.any()),
+            quantise.i.payload.value.eq(row.value | bound.any()),
+            quantise.i.payload.last.eq(row.last),
         ]
-        # The slower of key and value waits at its end with all that it holds.
-        under_way = -(-quantise.latency // quantise.chunks) + 1
-        beside = tagged(m, "token_places", fork.o[0], quantise.i, rows.place, Const(1), under_way)
-        return quantise, beside, power
+        with m.If(bound.any()):
+            m.d.comb += quantise.i.payload.vector[0].eq(bound)
+        with m.Else():
+            m.d.comb += Value.cast(quantise.i.payload.vector).eq(Value.cast(row.vector))
+        under_way = -(-quantise.latency // quantise.chunks)
+        ends = tagged(m, "tile_ends", placed, entering, tile_end, Const(1), under_way)
+        m.d.comb += ends.r_en.eq(self.prepared.valid & self.prepared.ready)
+        return quantise, ends.r_data
 
-    def value_codes(self, m: Module, values: Side, begin: Signal) -> tuple[Quantise, Signal, Signal]:
-        """Before a head's values comes a row with the largest value there can be: its exponent is the `top` one."""
-        config = self.config
-        quantise = Quantise(config, config.value_digit_step, config.prepare_channels)
-        m.submodules.value_quantise = Named(quantise, "value_quantise")
-        bound, pending = Signal(), Signal()  # the row is to be sent; its exponent has not come yet
-        top = Signal.like(quantise.o.payload.exponent)
-        reach = (values.known.reach >> config.rotation_shift) + 1
-        most = Mux(reach > config.rotated_max, config.rotated_max, reach)
-        with m.If(bound):
-            m.d.comb += [quantise.i.valid.eq(1), quantise.i.payload.vector[0].eq(most)]
-        with m.Elif(~pending):
-            m.d.comb += [
-                quantise.i.valid.eq(values.o.valid),
-                values.o.ready.eq(quantise.i.ready),
-                Value.cast(quantise.i.payload).eq(Value.cast(values.o.payload)),
-            ]
-        # No output exponent is less than its field can hold.
-        unit = self.unit_power(values.known.exponent) + config.scale_bits
+    def write(self, m: Module, current, keys, values, quantise: Quantise, tile_end: Value, pending: Value) -> None:
+        """Codes and scales, with the bounds of their exponents; or `measured` while that is `pending`."""
+        config, row, o, found = self.config, quantise.o.payload, self.prepared, self.measured
+        power, top = Signal(signed(exponent_bits(config))), Signal.like(row.exponent)
+        unit = self.unit_power(values.exponent) + config.scale_bits
         lowest = Const(-(1 << (config.output_exponent_bits - 1))) - unit
         m.d.comb += [
-            quantise.factor.eq(ONE),
-            quantise.least.eq(Mux(pending, lowest, top - ((1 << config.value_exponent_bits) - 1))),
+            power.eq(self.unit_power(keys.exponent) + current.factor_exponent),
+            quantise.key_factor.eq(current.factor),
+            quantise.key_least.eq(Const(-(1 << (config.key_exponent_bits - 1))) - power),
+            quantise.value_least.eq(Mux(pending, lowest, top - ((1 << config.value_exponent_bits) - 1))),
         ]
-        with m.If(quantise.i.valid & quantise.i.ready):
-            m.d.sync += bound.eq(0)
-        with m.If(begin):
-            m.d.sync += [bound.eq(1), pending.eq(1)]
-        return quantise, top, pending
-
-    def join(self, m: Module, keys: Side, key_codes, values: Side, value_codes) -> None:
-        """Codes and scales of a key and of its value are a token; the top exponent goes into `measured`."""
-        config = self.config
-        (key, beside, power), (value, top, pending) = key_codes, value_codes
-        here = data.View(place(config), beside.r_data)
-        token, o = self.prepared.payload.token, self.prepared
+        with m.If(found.valid & found.ready):
+            m.d.sync += top.eq(row.exponent)
         m.d.comb += [
-            o.valid.eq(key.o.valid & value.o.valid & ~pending),
-            key.o.ready.eq(o.valid & o.ready),
-            beside.r_en.eq(o.valid & o.ready),
-            Value.cast(token.key).eq(Value.cast(key.o.payload.codes)),
-            Value.cast(token.value).eq(Value.cast(value.o.payload.codes)),
-            token.scales.key_mantissa.eq(key.o.payload.mantissa),
-            token.scales.key_exponent.eq(key.o.payload.exponent + power),
-            token.scales.value_mantissa.eq(value.o.payload.mantissa),
-            token.scales.value_shift.eq(top - value.o.payload.exponent),
-            token.last.eq(here.tile_end),
-            o.payload.head_last.eq(here.last),
+            found.valid.eq(quantise.o.valid & pending),
+            o.valid.eq(quantise.o.valid & ~pending),
+            quantise.o.ready.eq(Mux(pending, found.ready, o.ready)),
+            found.payload.key_exponent.eq(keys.exponent),
+            found.payload.value_exponent.eq(values.exponent),
+            Value.cast(found.payload.value_mean).eq(Value.cast(values.mean)),
+            found.payload.output_exponent.eq(row.exponent + unit),
+            Value.cast(o.payload.codes).eq(Value.cast(row.codes)),
+            o.payload.mantissa.eq(row.mantissa),
+            o.payload.exponent.eq(Mux(row.value, top - row.exponent, row.exponent + power)),
+            o.payload.value.eq(row.value),
+            o.payload.last.eq(tile_end),
+            o.payload.head_last.eq(row.value & row.last),
         ]
-        found = self.measured.payload
-        m.d.comb += [
-            found.key_exponent.eq(keys.known.exponent),
-            found.value_exponent.eq(values.known.exponent),
-            Value.cast(found.value_mean).eq(Value.cast(values.known.mean)),
-            found.output_exponent.eq(
-                value.o.payload.exponent + config.scale_bits + self.unit_power(values.known.exponent)
-            ),
-            self.measured.valid.eq(pending & value.o.valid),
-            value.o.ready.eq(Mux(pending, self.measured.ready, o.valid & o.ready)),
-        ]
-        with m.If(self.measured.valid & self.measured.ready):
-            m.d.sync += [top.eq(value.o.payload.exponent), pending.eq(0)]
 
     def unit_power(self, exponent: Value) -> Value:
         """The power of two that an integer counts which was aligned to input_bits at a biased exponent."""

@@ -1,7 +1,8 @@
-"""Quantisation of rotated keys or values: a scale for every row, and strings of digits. See golden.quantise.
+"""Quantisation of rotated keys and values: a scale for every row, and strings of digits. See golden.quantise.
 
-A row is looked at in chunks of `channels` channels, of which one enters in every cycle. While the scale is computed
-from the largest magnitude, its chunks wait in a ring; then they are multiplied by the gain, the inverse of the scale.
+Keys and values go through one after the other; where they differ, a row's flag selects between two constants. A row is
+looked at in chunks of `channels` channels, of which one enters in every cycle. While the scale is computed from the
+largest magnitude, its chunks wait in a ring; then they are multiplied by the gain, the inverse of the scale.
 """
 
 from __future__ import annotations
@@ -44,9 +45,15 @@ def quantised(config: Config) -> data.StructLayout:
             "codes": data.ArrayLayout(config.code_bits, config.head_dim),
             "mantissa": config.scale_bits,
             "exponent": signed(exponent_bits(config)),
+            "value": 1,
             "last": 1,
         }
     )
+
+
+def steps(config: Config) -> tuple[int, int]:
+    """Steps between the digits of a code: that of values, and that of keys."""
+    return config.value_digit_step, config.key_digit_step
 
 
 def returned(config: Config, step: int) -> int:
@@ -57,10 +64,13 @@ def returned(config: Config, step: int) -> int:
 
 
 class QuantiseLane(wiring.Component):
-    """The code of one channel: product, rounding to a fraction of a unit, and a cycle for every digit."""
+    """The code of one channel: product, rounding to a fraction of a unit, and a cycle for every digit.
 
-    def __init__(self, config: Config, step: int) -> None:
-        self.config, self.step = config, step
+    `value` says of every digit whether the row that is at it is a value.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
         self.most_shift = config.rotated_bits + FACTOR_BITS  # shifted right by that, all products round to zero
         super().__init__(
             {
@@ -68,14 +78,18 @@ class QuantiseLane(wiring.Component):
                 "element": In(signed(config.rotated_bits)),
                 "gain": In(FACTOR_BITS),
                 "shift": In(range(self.most_shift + 1)),
+                "value": In(config.digits),
                 "code": Out(config.code_bits),
             }
         )
 
-    @staticmethod
-    def latency(config: Config) -> int:
-        """Cycles of `enable` from the element to its code."""
-        return 2 + config.digits
+    ROUNDED = 2
+    """Cycles of `enable` from the element to its product in units."""
+
+    @classmethod
+    def latency(cls, config: Config) -> int:
+        """Those from the element to its code."""
+        return cls.ROUNDED + config.digits
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -83,20 +97,27 @@ class QuantiseLane(wiring.Component):
         product = delay(m, enable, self.element * self.gain, 1, "product")
         shift = delay(m, enable, self.shift, 1, "shift")
         # Scales are rounded up and gains are exact to 2**-14: no magnitude exceeds the largest code by a unit.
-        unit_shape = signed(signed_bits((config.code_max(self.step) + 1) << CODE_FRACTION_BITS))
+        most = max(map(config.code_max, steps(config))) + 1
+        unit_shape = signed(signed_bits(most << CODE_FRACTION_BITS))
         rest = Signal(unit_shape, name="units", reset_less=True)
         with m.If(enable):
             m.d.sync += rest.eq((((product << 1) >> shift) + 1) >> 1)
         digits: list[Value] = []
-        for n, weight in enumerate(config.digit_weights(self.step)):
-            unit_bits = (weight << CODE_FRACTION_BITS).bit_length() - 1
-            rounded = (rest + (1 << unit_bits >> 1)) >> unit_bits
-            least = DIGIT_MIN if n else -DIGIT_MAX
+        for n in range(config.digits):
+            # Where the digit's unit is in the rest: of a value, and of a key.
+            units = [step * (config.digits - 1 - n) + CODE_FRACTION_BITS for step in steps(config)]
+            halves, least = Signal(unit_shape, name=f"halves_{n}"), DIGIT_MIN if n else -DIGIT_MAX
+            rounded = (halves + 1) >> 1
             digit = Signal(signed(DIGIT_BITS), name=f"digit_{n}")
-            m.d.comb += digit.eq(Mux(rounded > DIGIT_MAX, DIGIT_MAX, Mux(rounded < least, least, rounded)))
+            m.d.comb += [
+                halves.eq(Mux(self.value[n], *(rest >> (unit - 1) for unit in units))),
+                digit.eq(Mux(rounded > DIGIT_MAX, DIGIT_MAX, Mux(rounded < least, least, rounded))),
+            ]
+            taken = Mux(self.value[n], *(digit << unit for unit in units))
+            back = 0 if n else Mux(self.value[n], *(returned(config, step) for step in steps(config)))
             left = Signal(unit_shape, name=f"rest_{n}", reset_less=True)
             with m.If(enable):
-                m.d.sync += left.eq(rest - (digit << unit_bits) + (0 if n else returned(config, self.step)))
+                m.d.sync += left.eq(rest - taken + back)
             digits.append(delay(m, enable, digit, config.digits - n, f"digit_{n}"))
             rest = left
         m.d.comb += self.code.eq(Cat(*reversed(digits)))
@@ -104,24 +125,26 @@ class QuantiseLane(wiring.Component):
 
 
 class Quantise(wiring.Component):
-    """i: `centred_row`, o: `quantised`; `step` is that between the digits of a code.
+    """i: `centred_row`, o: `quantised`.
 
-    `factor`, the leading one of its mantissa set, and `least`, the least exponent, must be stable while rows are under
-    way. One row every `chunks` = head_dim / channels cycles; `latency` = 2 * chunks + digits + 11, so that up to
-    ceil(latency / chunks) rows are under way. channels + 2 multipliers, and a ring of (chunks + 7) * channels elements.
+    `key_factor`, the leading one of its mantissa set, by which keys are multiplied, and the least exponents of either
+    kind must be stable while such rows are under way. One row every `chunks` = head_dim / channels cycles; `latency` =
+    2 * chunks + digits + 11, so that up to ceil(latency / chunks) rows are under way. channels + 2 multipliers, and a
+    ring of (chunks + 7) * channels elements.
     """
 
-    def __init__(self, config: Config, step: int, channels: int = 16) -> None:
+    def __init__(self, config: Config, channels: int = 16) -> None:
         if config.head_dim % channels:
             raise ValueError(f"channels = {channels}: must divide config.head_dim = {config.head_dim}")
-        self.config, self.step, self.channels = config, step, channels
+        self.config, self.channels = config, channels
         self.chunks = config.head_dim // channels
         self.latency = 2 * self.chunks + SCALE_LATENCY + QuantiseLane.latency(config)
         super().__init__(
             {
                 "i": In(stream.Signature(centred_row(config))),
-                "factor": In(FACTOR_BITS),
-                "least": In(signed(exponent_bits(config))),
+                "key_factor": In(FACTOR_BITS),
+                "key_least": In(signed(exponent_bits(config))),
+                "value_least": In(signed(exponent_bits(config))),
                 "o": Out(stream.Signature(quantised(config))),
             }
         )
@@ -131,7 +154,8 @@ class Quantise(wiring.Component):
         config, width = self.config, self.channels * self.config.rotated_bits
 
         # A row leaves its register chunk by chunk.
-        row, row_last = Signal(self.chunks * width, reset_less=True), Signal(reset_less=True)
+        row = Signal(self.chunks * width, reset_less=True)
+        kind, row_last = Signal(reset_less=True), Signal(reset_less=True)
         busy, chunk = Signal(), Signal(unsigned_bits(self.chunks - 1))
         end = busy & (chunk == self.chunks - 1)
         advance = flow(m, end, self.o, self.latency - self.chunks)
@@ -142,36 +166,42 @@ class Quantise(wiring.Component):
             m.d.sync += [
                 busy.eq(self.i.valid),
                 row.eq(Value.cast(self.i.payload.vector)),
+                kind.eq(self.i.payload.value),
                 row_last.eq(self.i.payload.last),
             ]
         elements = [row[n * config.rotated_bits :][: config.rotated_bits].as_signed() for n in range(self.channels)]
-        scale = self.scale(m, advance, elements, chunk == 0)
 
         # All of a row stays until its last chunk has been multiplied, which is when the next one's may come.
         taken = delay(m, advance, end, SCALE_LATENCY - 1, "taken")
         last = delay(m, advance, row_last, SCALE_LATENCY - 1, "last")
-        held = [Signal.like(value, name=f"held_{n}", reset_less=True) for n, value in enumerate((*scale, last))]
+        scale = *self.scale(m, advance, elements, chunk == 0, kind), last
+        held = [Signal.like(value, name=f"held_{n}", reset_less=True) for n, value in enumerate(scale)]
         with m.If(advance & taken):
-            m.d.sync += [register.eq(value) for register, value in zip(held, (*scale, last), strict=True)]
-        gain, shift, *beside = held
+            m.d.sync += [register.eq(value) for register, value in zip(held, scale, strict=True)]
+        gain, shift, value, *beside = held
+        values = [value]
+        for n in range(QuantiseLane.latency(config) + 1):
+            values.append(delay(m, advance, values[-1], 1, f"value_{n}"))
 
         waited = self.ring(m, advance, row[:width], self.chunks + SCALE_LATENCY - 1)
         codes: list[Value] = []
         for n in range(self.channels):
-            lane = QuantiseLane(config, self.step)
-            m.submodules[f"lane_{n}"] = Named(lane, f"quantise_lane_{self.step}")
+            lane = QuantiseLane(config)
+            m.submodules[f"lane_{n}"] = Named(lane, "quantise_lane")
             m.d.comb += [
                 lane.enable.eq(advance),
                 lane.element.eq(waited[n * config.rotated_bits :][: config.rotated_bits]),
                 lane.gain.eq(gain),
                 lane.shift.eq(shift),
+                lane.value.eq(Cat(values[QuantiseLane.ROUNDED :])),
             ]
             codes.append(lane.code)
         out = Value.cast(self.o.payload.codes)
         with m.If(advance):
             m.d.sync += out.eq(Cat(out, *codes)[-len(out) :])
-        for name, value in zip(("mantissa", "exponent", "last"), beside, strict=True):
-            m.d.comb += self.o.payload[name].eq(delay(m, advance, value, QuantiseLane.latency(config) + 1, name))
+        m.d.comb += self.o.payload.value.eq(values[-1])
+        for name, word in zip(("mantissa", "exponent", "last"), beside, strict=True):
+            m.d.comb += self.o.payload[name].eq(delay(m, advance, word, QuantiseLane.latency(config) + 1, name))
         return m
 
     def ring(self, m: Module, enable: Value, word: Value, cycles: int) -> Value:
@@ -191,11 +221,14 @@ class Quantise(wiring.Component):
         ]
         return read.data
 
-    def scale(self, m: Module, enable: Value, elements: list[Value], first: Value) -> tuple[Value, ...]:
-        """Gain, shift, mantissa and exponent of a row; combinational on a register SCALE_LATENCY - 1 cycles after its
-        last chunk. `first` is its first one.
+    def scale(self, m: Module, enable: Value, elements: list[Value], first: Value, kind: Value) -> tuple[Value, ...]:
+        """Gain, shift, kind, mantissa and exponent of a row; combinational on a register SCALE_LATENCY - 1 cycles after
+        its last chunk. `first` is its first one, `kind` that of the row.
         """
         config = self.config
+        kinds = [kind]  # after so many cycles
+        for n in range(SCALE_LATENCY - 1):
+            kinds.append(delay(m, enable, kinds[-1], 1, f"kind_{n}"))
         magnitudes = [
             delay(m, enable, abs(element)[: config.rotated_bits], 1, f"magnitude_{n}")
             for n, element in enumerate(elements)
@@ -206,8 +239,9 @@ class Quantise(wiring.Component):
         with m.If(enable):
             m.d.sync += most.eq(Mux(start | (peak > most), peak, most))
 
-        inverse_code = -(-(1 << INVERSE_BITS) // config.code_max(self.step))
-        product = delay(m, enable, delay(m, enable, most * self.factor, 1, "scaled") * inverse_code, 1, "product")
+        scaled = delay(m, enable, most * Mux(kinds[3], ONE, self.key_factor), 1, "scaled")
+        inverses = [-(-(1 << INVERSE_BITS) // config.code_max(step)) for step in steps(config)]
+        product = delay(m, enable, Mux(kinds[4], *(scaled * inverse for inverse in inverses)), 1, "product")
         normalised, length = leading(m, product, len(product), "product")
         # Any product but zero has more than scale_bits bits.
         top = delay(m, enable, normalised[-config.scale_bits :], 1, "top")
@@ -217,18 +251,21 @@ class Quantise(wiring.Component):
         rounded = top + inexact
         over = rounded[config.scale_bits]
         exponent = length + over - (config.scale_bits + INVERSE_BITS + FACTOR_BITS - 1)
-        small = (length == 0) | (exponent < self.least)
+        lowest = Mux(kinds[6], self.value_least, self.key_least)
+        small = (length == 0) | (exponent < lowest)
         half = 1 << (config.scale_bits - 1)
         mantissa = delay(m, enable, Mux(small | over, half, rounded)[: config.scale_bits], 1, "mantissa")
-        exponent = Mux(small, self.least, exponent)[: exponent_bits(config)].as_signed()
+        exponent = Mux(small, lowest, exponent)[: exponent_bits(config)].as_signed()
         exponent = delay(m, enable, exponent, 1, "exponent")
 
         mantissas = np.arange(half, 2 * half, dtype=np.int64)
-        inverses = ((1 << gain_shift(config)) + (mantissas >> 1)) // mantissas
-        inverse = delay(m, enable, rom(m, "inverses", inverses, mantissa[:-1]), 1, "inverse")
+        rounded_inverses = ((1 << gain_shift(config)) + (mantissas >> 1)) // mantissas
+        inverse = delay(m, enable, rom(m, "inverses", rounded_inverses, mantissa[:-1]), 1, "inverse")
         shift = exponent + (gain_shift(config) - CODE_FRACTION_BITS)
         most_shift = config.rotated_bits + FACTOR_BITS
         limited = Mux(shift < 0, 0, Mux(shift > most_shift, most_shift, shift))[: unsigned_bits(most_shift)]
         limited = delay(m, enable, limited.as_unsigned(), 1, "limited")
-        gain = ((self.factor * inverse + (ONE >> 1)) >> (FACTOR_BITS - 1))[:FACTOR_BITS]
-        return gain, limited, delay(m, enable, mantissa, 1, "mantissa_2"), delay(m, enable, exponent, 1, "exponent_2")
+        factor = Mux(kinds[-1], ONE, self.key_factor)
+        gain = ((factor * inverse + (ONE >> 1)) >> (FACTOR_BITS - 1))[:FACTOR_BITS]
+        beside = delay(m, enable, mantissa, 1, "mantissa_2"), delay(m, enable, exponent, 1, "exponent_2")
+        return gain, limited, kinds[-1], *beside

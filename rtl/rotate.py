@@ -24,28 +24,35 @@ def vector(config: Config, width: int, tag: ShapeLike) -> data.StructLayout:
     return data.StructLayout({"vector": data.ArrayLayout(signed(width), config.head_dim), "tag": tag})
 
 
-def rotation_cycles(config: Config, stages_per_cycle: int) -> int:
-    """Cycles that a row takes of a `Rotate`."""
-    return max(1, -(-config.rotation_stages // stages_per_cycle))
+def rotation_cycles(stages: int, stages_per_cycle: int) -> int:
+    """Cycles that a row takes of a `Rotate` of so many stages."""
+    return max(1, -(-stages // stages_per_cycle))
 
 
 class Rotate(wiring.Component):
-    """i: `vector` of `width` bits, o: `vector` of width + rotation_stages bits, exact; the tag is handed on.
+    """i: `vector` of `width` bits, o: `vector` of width + stages bits, exact; the tag is handed on.
 
-    `cycles` = max(1, ceil(rotation_stages / stages_per_cycle)) is the latency, and the cycles from row to row: the
-    next row is taken in the cycle in which one leaves. o.ready reaches i.ready within a cycle. head_dim / 2 *
-    min(stages_per_cycle, rotation_stages) adders and as many subtractors.
+    `stages` of the transform, all of them unless told otherwise: see `rotates`. `cycles` = max(1, ceil(stages /
+    stages_per_cycle)) is the latency, and the cycles from row to row: the next row is taken in the cycle in which one
+    leaves. o.ready reaches i.ready within a cycle. head_dim / 2 * min(stages_per_cycle, stages) adders and as many
+    subtractors.
     """
 
     def __init__(
-        self, config: Config, width: int, tag_layout: ShapeLike, stages_per_cycle: int = STAGES_PER_CYCLE
+        self,
+        config: Config,
+        width: int,
+        tag_layout: ShapeLike,
+        stages_per_cycle: int = STAGES_PER_CYCLE,
+        stages: int | None = None,
     ) -> None:
         if stages_per_cycle < 1:
             raise ValueError(f"stages_per_cycle = {stages_per_cycle}: must be at least 1")
         self.config = config
-        self.cycles = rotation_cycles(config, stages_per_cycle)
-        self.chained = min(stages_per_cycle, config.rotation_stages)
-        self.width = width + config.rotation_stages
+        self.stages = config.rotation_stages if stages is None else stages
+        self.cycles = rotation_cycles(self.stages, stages_per_cycle)
+        self.chained = min(stages_per_cycle, self.stages)
+        self.width = width + self.stages
         super().__init__(
             {
                 "i": In(stream.Signature(vector(config, width, tag_layout))),
@@ -70,19 +77,19 @@ class Rotate(wiring.Component):
             m.d.sync += filled.eq(0)
 
         # Where the stages do not fill all cycles, a new row skips the first of the chain.
-        skipped = self.cycles * self.chained - self.config.rotation_stages
+        skipped = self.cycles * self.chained - self.stages
         row: list[Value] = list(self.o.payload.vector)
         for stage in range(self.chained + 1):
             if stage == skipped:
                 entering = list(self.i.payload.vector)
                 row = entering if self.cycles == 1 else [Mux(load, i, x) for i, x in zip(entering, row, strict=True)]
             if stage < self.chained:
-                row = self.stage(m, row, stage)
+                row = self.mixed(m, row, stage)
         with m.If(load | (left != 0)):
             m.d.sync += [register.eq(x) for register, x in zip(self.o.payload.vector, row, strict=True)]
         return m
 
-    def stage(self, m: Module, row: Sequence[Value], n: int) -> list[Value]:
+    def mixed(self, m: Module, row: Sequence[Value], n: int) -> list[Value]:
         """The n-th stage of the chain, which names its signals."""
         block = 1 << self.config.rotation_stages
         out: list[Value] = []
@@ -93,3 +100,18 @@ class Rotate(wiring.Component):
         mixed = [Signal(signed(min(len(x), self.width)), name=f"mixed_{n}_{k}") for k, x in enumerate(out)]
         m.d.comb += [signal.eq(x) for signal, x in zip(mixed, out, strict=True)]
         return list(mixed)
+
+
+def rotates(config: Config, width: int, tag_layout: ShapeLike, interval: int) -> list[Rotate]:
+    """The transform as units in series, a row every `interval` cycles: each takes as many stages as it has time for.
+
+    Their output stays in a permuted order up to the last one, since stages are all the same.
+    """
+    stages = config.rotation_stages
+    count = max(1, -(-stages // (interval * STAGES_PER_CYCLE)))
+    units: list[Rotate] = []
+    for n in range(count):
+        own = stages * (n + 1) // count - stages * n // count
+        units.append(Rotate(config, width, tag_layout, max(1, -(-own // interval)), own))
+        width = units[-1].width
+    return units

@@ -22,6 +22,8 @@ RECIPROCAL_BITS = 16
 """Significant bits, less one, of the reciprocal of the number of rows."""
 QUOTIENT_BITS = RECIPROCAL_BITS + 2
 """Bits of that reciprocal: for a power of two it is one more than fits RECIPROCAL_BITS + 1."""
+MEANS = 4
+"""Channels whose means are found per cycle; divides all head dimensions."""
 
 
 ACTION = data.StructLayout({"begin": 1, "shift": 1, "raised": 1, "add": 1})
@@ -48,8 +50,8 @@ class Statistics(wiring.Component):
     spares a barrel shifter for every channel. Repeated floor shifts by one are a floor shift by their sum.
 
     `latency` counts from a head's last row, if that raises nothing and the statistics before were taken, to its
-    statistics: a restoring divider finds the reciprocal of the number of rows, one bit per cycle, then a single
-    multiplier the means, one channel per cycle. Meanwhile the next head's first row is taken but not added: added are
+    statistics: a restoring divider finds the reciprocal of the number of rows, one bit per cycle, then multipliers the
+    means, some channels per cycle. Meanwhile the next head's first row is taken but not added: added are
     the last row of a head and the first of the next `pause` cycles apart.
     """
 
@@ -62,12 +64,12 @@ class Statistics(wiring.Component):
     @property
     def pause(self) -> int:
         """Cycles from adding the last row of a head to adding the first row of the next."""
-        return QUOTIENT_BITS + self.config.head_dim + 2
+        return QUOTIENT_BITS + self.config.head_dim // MEANS + 2
 
     @property
     def latency(self) -> int:
         """Cycles from a head's last row to its statistics."""
-        return 1 + QUOTIENT_BITS + self.config.head_dim + 4
+        return 1 + QUOTIENT_BITS + self.config.head_dim // MEANS + 4
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -87,7 +89,8 @@ class Statistics(wiring.Component):
                 # A power of two: until the next one is reached, the division begins with it.
                 m.d.sync += [length.eq(length + 1), remainder.eq(counted)]
 
-        step, channel = Signal(range(QUOTIENT_BITS)), Signal(range(config.head_dim))
+        parts = config.head_dim // MEANS
+        step, part = Signal(range(QUOTIENT_BITS)), Signal(range(parts))
         down = Signal(range(len(rows)), reset_less=True)
         fits, free, read, last_read = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [fits.eq(remainder >= rows), free.eq(self.o.ready | ~self.o.valid)]
@@ -97,7 +100,7 @@ class Statistics(wiring.Component):
             with m.State("ADD"):
                 m.d.comb += adding.eq(1)
                 with m.If(action.add & last):
-                    m.d.sync += [step.eq(0), channel.eq(0)]
+                    m.d.sync += [step.eq(0), part.eq(0)]
                     m.next = "DIVIDE"
             with m.State("DIVIDE"), m.If((step != QUOTIENT_BITS - 1) | free):
                 m.d.sync += [
@@ -110,12 +113,12 @@ class Statistics(wiring.Component):
                     m.d.sync += [down.eq(length - 1), out.exponent.eq(running), out.reach.eq(reach + config.head_dim)]
                     m.next = "MEAN"
             with m.State("MEAN"):
-                m.d.comb += [read.eq(1), last_read.eq(channel == config.head_dim - 1)]
-                m.d.sync += channel.eq(channel + 1)
+                m.d.comb += [read.eq(1), last_read.eq(part == parts - 1)]
+                m.d.sync += part.eq(part + 1)
                 with m.If(last_read):
                     m.d.comb += release.eq(1)
                     m.next = "ADD"
-        self.means(m, read, last_read, Array(totals)[channel], quotient, down)
+        self.means(m, read, last_read, [Array(totals[n::MEANS])[part] for n in range(MEANS)], quotient, down)
         return m
 
     def rows(self, m: Module, action, adding: Value, last: Signal, release: Value) -> tuple[list[Signal], Signal]:
@@ -187,8 +190,8 @@ class Statistics(wiring.Component):
             m.d.sync += reach.eq(longest)
         return totals, reach
 
-    def means(self, m: Module, read, last_read, total: Value, quotient: Value, down: Value) -> None:
-        """Four cycles after `read` of a channel's total its mean is in the output, which is valid after `last_read`.
+    def means(self, m: Module, read, last_read, totals: list[Value], quotient: Value, down: Value) -> None:
+        """Four cycles after `read` of some channels' totals their means are in the output, valid after `last_read`.
 
         The means enter their register at the end; the reach grows by their magnitudes.
         """
@@ -197,12 +200,15 @@ class Statistics(wiring.Component):
         for n in range(3):
             valid.append(Signal(2, name=f"read_{n + 1}"))
             m.d.sync += valid[-1].eq(valid[-2])
-        product = delay(m, 1, delay(m, 1, total, 1, "chosen") * quotient, 1, "product")
-        mean = Signal(signed(bits))
-        m.d.comb += mean.eq((((product >> RECIPROCAL_BITS) >> down) + Const(1)) >> 1)
+        means = []
+        for n, total in enumerate(totals):
+            product = delay(m, 1, delay(m, 1, total, 1, f"chosen_{n}") * quotient, 1, f"product_{n}")
+            mean = Signal(signed(bits), name=f"mean_{n}")
+            m.d.comb += mean.eq((((product >> RECIPROCAL_BITS) >> down) + Const(1)) >> 1)
+            means.append(mean)
         with m.If(valid[2][0]):
-            m.d.sync += Value.cast(out.mean).eq(Cat(Value.cast(out.mean)[bits:], mean))
+            m.d.sync += Value.cast(out.mean).eq(Cat(Value.cast(out.mean)[bits * MEANS :], *means))
         with m.If(valid[3][0]):
-            m.d.sync += out.reach.eq(out.reach + abs(out.mean[-1]))
+            m.d.sync += out.reach.eq(out.reach + sum(abs(out.mean[-1 - n]) for n in range(MEANS)))
         with m.If(valid[3][1]):
             m.d.sync += self.o.valid.eq(1)

@@ -95,8 +95,8 @@ def head_words(config: Config, made: Plan, output: NDArray[np.uint16]) -> HeadWo
             for n, tier in enumerate(each)
         ],
         prepared=[
-            pack(prepared(config), {"token": token, "head_last": n == len(tokens) - 1})
-            for n, token in enumerate(tokens)
+            *_prepared(config, tokens, "key", "key_exponent"),
+            *_prepared(config, tokens, "value", "value_shift"),
         ],
         tiles=tiles,
         cells=cells,
@@ -165,6 +165,25 @@ def _tokens(config: Config, made: Plan) -> list[dict]:
     return [
         {"key": key, "value": value, "scales": dict(zip(names, scale, strict=True)), "last": n in ends}
         for n, (key, value, scale) in enumerate(zip(keys, values, scales, strict=True))
+    ]
+
+
+def _prepared(config: Config, tokens: list[dict], kind: str, exponent: str) -> list[int]:
+    """Keys or values of a head."""
+    value = kind == "value"
+    return [
+        pack(
+            prepared(config),
+            {
+                "codes": token[kind],
+                "mantissa": token["scales"][f"{kind}_mantissa"],
+                "exponent": token["scales"][exponent],
+                "value": value,
+                "last": token["last"],
+                "head_last": value and n == len(tokens) - 1,
+            },
+        )
+        for n, token in enumerate(tokens)
     ]
 
 

@@ -93,16 +93,18 @@ class Memory:
             nonlocal at
             at = numbered(self.config, number, range(at, len(self.heads)), f"fetch__{core}: cycle {cycle}")
             head = self.heads[at]
-            self.send(tokens, token, at, "prepared", head.token)
+            self.send(tokens, token, at, "prepared", head.token, len(head.token))  # whose values come after all keys
             self.send(pools, means, at, "tiles", head.tiles)
             self.send(pools, means, at, "cells", head.cells)
 
         bench.sink(f"fetch__{core}", fetch, Pauses(stalls, seed=seed + 2))
 
-    def send(self, source: Source, written: Written, head: int, name: str, words: Sequence[int]) -> None:
-        """All words of a stream of a head, each once it was written."""
+    def send(
+        self, source: Source, written: Written, head: int, name: str, words: Sequence[int], after: int = 0
+    ) -> None:
+        """All words of a stream of a head, each once it was written: the first one `after` so many others."""
         source.words.extend(words)
-        before = self.before[head][name]
+        before = self.before[head][name] + after
         written.needs.extend((self.boards[name], before + n + 1) for n in range(len(words)))
 
     def finish(self) -> int:

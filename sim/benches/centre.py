@@ -13,8 +13,7 @@ from golden.config import Config
 from golden.formats import FORMATS
 from golden.prepare import centred
 from golden.rotate import rotate, rotate_centred
-from rtl import layouts
-from rtl.centre import Centre, centred_row
+from rtl.centre import Centre, centred_row, offset, raw_row
 from sim import job
 from sim.pack import pack
 from sim.scoreboard import Scoreboard
@@ -22,6 +21,8 @@ from sim.streams import STALLS, assert_full_rate, assert_latency, finish
 from sim.testbench import Held, Pauses, Testbench
 
 ROWS = 60
+EXTREME = 4
+"""Of `heads`, the one of extreme rows."""
 
 
 def extremes(config: Config) -> NDArray[np.uint16]:
@@ -43,39 +44,44 @@ def heads(config: Config, rng: np.random.Generator) -> list[NDArray[np.uint16]]:
     return [finite, offset, close, subnormal, extremes(config)]
 
 
+def of_head(config: Config, words: NDArray[np.uint16], extreme: bool) -> tuple[int, list[tuple[list[int], list[int]]]]:
+    """What is known of a head's rows, and every row with what becomes of it; if `extreme`, for a mean as far from them
+    as it can be.
+    """
+    found, vectors = centred(config, words)
+    exponent, mean = found.exponent, found.mean
+    if extreme:
+        most = config.input_max
+        mean = np.where(rotate(config, np.eye(config.head_dim, dtype=np.int64))[-1] > 0, -most, most)
+        aligned = align_to(FORMATS[config.float_format], words, config.input_bits, np.full(len(words), exponent))
+        vectors = rotate_centred(config, aligned.mantissa - mean)
+    known = pack(offset(config), {"exponent": exponent, "mean": mean.tolist()})
+    return known, list(zip(words.tolist(), vectors.tolist(), strict=True))
+
+
 @cocotb.test()
 @cocotb.parametrize(stalls=STALLS)
 async def rows_of_heads(dut: Any, stalls: float) -> None:
-    """Centred rows, head by head, each with its exponent and mean; one row every so many cycles."""
+    """Centred rows of keys among values, each with their exponent and mean; one row every so many cycles."""
     config, _ = job.read()
     seed = cocotb.RANDOM_SEED
     rng = np.random.default_rng(seed)
     component = Centre(config)
     bench = Testbench(dut)
-    held = Held(dut, "exponent", "mean")
+    held = Held(dut, "keys", "values")
     bench.ports.append(held)
     board = Scoreboard("o", centred_row(config))
     source = bench.source("i", pauses=Pauses(stalls, seed=seed))
     sink = bench.sink("o", board.check, Pauses(stalls, seed=seed + 1))
     await bench.reset()
-    most = config.input_max
-    for kind, words in enumerate(heads(config, rng)):
-        found, vectors = centred(config, words)
-        exponent, mean = found.exponent, found.mean
-        if kind == 4:  # the mean as far from the rows as it can be
-            mean = np.where(rotate(config, np.eye(config.head_dim, dtype=np.int64))[-1] > 0, -most, most)
-            aligned = align_to(FORMATS[config.float_format], words, config.input_bits, np.full(len(words), exponent))
-            vectors = rotate_centred(config, aligned.mantissa - mean)
-        held.set(exponent, pack(layouts.mean(config), mean.tolist()))
-        lasts = [n == len(words) - 1 for n in range(len(words))]
-        source.words.extend(
-            pack(layouts.row(config), {"elements": row, "last": last})
-            for row, last in zip(words.tolist(), lasts, strict=True)
-        )
-        board.expected.extend(
-            pack(centred_row(config), {"vector": row, "last": last})
-            for row, last in zip(vectors.tolist(), lasts, strict=True)
-        )
+    made = [of_head(config, words, kind == EXTREME) for kind, words in enumerate(heads(config, rng))]
+    for pair in zip(made, [*made[1:], made[0]], strict=True):  # keys, and values
+        held.set(*(known for known, _ in pair))
+        words = [(value, *row) for value, (_, rows) in enumerate(pair) for row in rows]
+        for value, raw, vector in (words[k] for k in rng.permutation(len(words))):
+            flags = {"value": value, "last": int(rng.integers(2))}
+            source.words.append(pack(raw_row(config), {"elements": raw} | flags))
+            board.expected.append(pack(centred_row(config), {"vector": vector} | flags))
         entered, left = len(source.cycles), len(sink.cycles)
         await bench.run(lambda: not board.expected, limit=200 + 200 * len(words))
         if not stalls:

@@ -40,26 +40,39 @@ def vectors(config: Config, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.clip(rows, -bound, bound - 1)
 
 
-def bounds(config: Config, rng: np.random.Generator, rows: NDArray[np.int64], step: int, head: int) -> tuple[int, int]:
-    """A factor, and a least exponent: by `head` as low or as high as there is, or within the exponents of the rows."""
-    factor = (ONE, (1 << FACTOR_BITS) - 1, int(rng.integers(ONE, 1 << FACTOR_BITS)))[head % 3]
+def key_factor(rng: np.random.Generator, head: int) -> int:
+    """A factor of keys: by `head` as low or as high as there is, or any."""
+    return (ONE, (1 << FACTOR_BITS) - 1, int(rng.integers(ONE, 1 << FACTOR_BITS)))[head % 3]
+
+
+def least_exponent(
+    config: Config, rng: np.random.Generator, rows: NDArray[np.int64], factor: int, step: int, head: int
+) -> int:
+    """A least exponent: by `head` as low or as high as there is, or within the exponents of the rows."""
     lowest, highest = (sign << (exponent_bits(config) - 1) for sign in (-1, 1))
     if head % 4 < 2:
-        return factor, (lowest, highest - 1)[head // 4 % 2] if head % 4 else lowest
-    return factor, int(rng.choice(scales(config, np.abs(rows).max(axis=1), factor, step, -(1 << 7))[1]))
+        return (lowest, highest - 1)[head // 4 % 2] if head % 4 else lowest
+    return int(rng.choice(scales(config, np.abs(rows).max(axis=1), factor, step, -(1 << 7))[1]))
+
+
+def expected(config: Config, rows: NDArray[np.int64], factor: int, step: int, least: int) -> list[dict[str, Any]]:
+    """Codes and scales of rows."""
+    mantissa, exponent = scales(config, np.abs(rows).max(axis=1), factor, step, least)
+    codes = stored(nearest(config, scaled(config, rows, factor, mantissa, exponent), step))
+    fields = zip(codes.tolist(), mantissa.tolist(), exponent.tolist(), strict=True)
+    return [dict(zip(("codes", "mantissa", "exponent"), each, strict=True)) for each in fields]
 
 
 @cocotb.test()
 @cocotb.parametrize(stalls=STALLS)
 async def rows_of_heads(dut: Any, stalls: float) -> None:
-    """Codes and scales, head by head, each with its factor and least exponent; one row every so many cycles."""
+    """Codes and scales of keys among values, each with its factor and least exponent; one row every so many cycles."""
     config, _ = job.read()
     seed = cocotb.RANDOM_SEED
     rng = np.random.default_rng(seed)
-    step = config.key_digit_step
-    component = Quantise(config, step)
+    component = Quantise(config)
     bench = Testbench(dut)
-    held = Held(dut, "factor", "least")
+    held = Held(dut, "key_factor", "key_least", "value_least")
     bench.ports.append(held)
     board = Scoreboard("o", quantised(config))
     source = bench.source("i", pauses=Pauses(stalls, seed=seed))
@@ -67,14 +80,18 @@ async def rows_of_heads(dut: Any, stalls: float) -> None:
     await bench.reset()
     for head in range(HEADS):
         rows, lasts = vectors(config, rng), rng.integers(0, 2, ROWS).tolist()
-        factor, least = bounds(config, rng, rows, step, head)
-        held.set(factor, pack(signed(exponent_bits(config)), least))
-        mantissa, exponent = scales(config, np.abs(rows).max(axis=1), factor, step, least)
-        codes = stored(nearest(config, scaled(config, rows, factor, mantissa, exponent), step))
-        for n, last in enumerate(lasts):
-            word = {"codes": codes[n].tolist(), "mantissa": mantissa[n], "exponent": exponent[n], "last": last}
-            source.words.append(pack(centred_row(config), {"vector": rows[n].tolist(), "last": last}))
-            board.expected.append(pack(quantised(config), word))
+        values = rng.integers(0, 2, ROWS).tolist()
+        factors, steps = [key_factor(rng, head), ONE], (config.key_digit_step, config.value_digit_step)
+        leasts = [
+            least_exponent(config, rng, rows, factor, step, head + n)
+            for n, (factor, step) in enumerate(zip(factors, steps, strict=True))
+        ]
+        held.set(factors[0], *(pack(signed(exponent_bits(config)), each) for each in leasts))
+        found = [expected(config, rows, *each) for each in zip(factors, steps, leasts, strict=True)]
+        for n, (value, last) in enumerate(zip(values, lasts, strict=True)):
+            flags = {"value": value, "last": last}
+            source.words.append(pack(centred_row(config), {"vector": rows[n].tolist()} | flags))
+            board.expected.append(pack(quantised(config), found[value][n] | flags))
         entered, left = len(source.cycles), len(sink.cycles)
         await bench.run(lambda: not board.expected, limit=200 + 200 * ROWS)
         if not stalls:

@@ -26,7 +26,7 @@ async def rotated(dut: Any, stalls: float) -> None:
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     widths = config.centred_bits, config.centred_bits + config.rotation_stages
     entering, leaving = (vector(config, width, TAG_BITS) for width in widths)
-    interval = rotation_cycles(config, STAGES_PER_CYCLE)
+    interval = rotation_cycles(config.rotation_stages, STAGES_PER_CYCLE)
     bound = 1 << (config.centred_bits - 1)
     rows = np.array([numbers(rng, -bound, bound - 1, (config.head_dim,), n % KINDS) for n in range(ROWS)])
     units = np.eye(config.head_dim, dtype=np.int64) * (bound - 1)  # all signs of the matrix, one by one

@@ -13,6 +13,7 @@ from golden.presets import PRESETS
 from rtl import estimate, layouts
 from rtl.accumulate import Accumulate
 from rtl.align import Align
+from rtl.centre import Centre
 from rtl.group import Group
 from rtl.match import Match
 from rtl.multiplier import KeyMultiplier, ValueMultiplier
@@ -36,7 +37,8 @@ def hardware(config: Config) -> dict[str, int]:
     """What the components say of themselves."""
     return {
         "statistics": Statistics(config).latency,
-        "quantise": Quantise(config, config.key_digit_step, config.prepare_channels).latency,
+        "centre": Centre(config).latency,
+        "quantise": Quantise(config, config.prepare_channels).latency,
         "pool": Pool.latency,
         "align": Align.latency,
         "rank": estimate.latency(config),
