@@ -134,18 +134,19 @@ STAGES = (
     Stage("speculate", "core", {"look": 1, "pool": 1}, "frames + cells + key cells + pieces"),
     Stage("group", "core", {"speculate": 1}, "tier_buffer + key_tile + group + groups + sequencer - 3"),
     Stage("attend", "core", {"group": 1, "leave": 1}, "passes - row_passes"),
-    Stage("last row", "core", {"attend": 1}, "row_passes + held_up"),
+    Stage("values met", "core", {"keep": 1}, "rows_behind * row_passes"),
+    Stage("last row", "core", {"attend": 1, "values met": 1}, "row_passes + held_up"),
     Stage("leave", "core", {"last row": 1}, "held_next"),
     Stage("output", "core", {"last row": 1}, "core + outputs + rows_behind * lag + taking + restore - 1"),
     Stage("follow", "core", {"restore": 1}, "restore + tile_rows * row_interval"),
     Stage("restore", "core", {"output": 1, "follow": 1}, "0"),
 )
 """In order; those of all query tiles of a head come before the next head's. Keys and values pass twice: they are
-measured; then the scale of values is found, and they are prepared and kept, the means of keys pooled. Where rows are
-reused, all rows up to the end of the next query tile are matched first. Rows of a query tile enter a core when the
-event `query_end` of the last tile but two frees their place. Their mean looks at key tiles, the other steps of
-SPECULATION find tiers, keys are grouped, all passes done, and rows restored. A stage ends in the cycle after its last
-word, from which a latency counts.
+measured; then the scale of values is found, keys are prepared and their means pooled, and values prepared after them,
+which no query tile can do without at its end. Where rows are reused, all rows up to the end of the next query tile are
+matched first. Rows of a query tile enter a core when the event `query_end` of the last tile but two frees their place.
+Their mean looks at key tiles, the other steps of SPECULATION find tiers, keys are grouped, all passes done, and rows
+restored. A stage ends in the cycle after its last word, from which a latency counts.
 """
 
 COUNTS = {

@@ -47,9 +47,11 @@ class Simpicker(wiring.Component):
     Streams
     -------
     head : `rtl.head.head`, one word for every head.
-    key, value : `rtl.head.row`, all rows of a head in tile order, twice: first they are measured, then prepared.
+    key, value : `rtl.head.row`, all rows of a head in tile order, twice: first they are measured, then prepared,
+    keys before values.
     query : `rtl.head.row`, all rows of a head in tile order.
-    prepared, tiles, cells : what the memory is to keep of a head: its tokens, and the means of key tiles and cells.
+    prepared, tiles, cells : what the memory is to keep of a head: its keys, then its values; and the means of key
+    tiles and cells.
 
     where config.reuse_distance is not 0:
 
@@ -61,7 +63,7 @@ class Simpicker(wiring.Component):
 
     fetch : for every query tile that it begins, the number of its head; heads are counted from 0, round.
     pooled : all `tiles` and then all `cells` of that head.
-    token : all its tokens as `prepared` had them.
+    token : all its tokens: what `prepared` had of each as key and as value.
     output : `rtl.head.result`, a row of FP16 numbers for every query row of the tile, in order.
 
     The memory keeps a head until the last row of its output has come. If it has no room for another one, it does not

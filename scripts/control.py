@@ -17,7 +17,7 @@ HEAD = """# The control plan
 
 What happens when, written by `python -m scripts.control` from `golden/control.py`. RTL makes its counters and states
 from the first three tables; `golden/head_cycles.py` adds up the cycles. A stage begins after the latest of each that
-there was in this order: `measure` waits for `prepare` of the head before.
+there was in this order: `measure keys` waits for `keys` of the head before.
 """
 WHICH = {1: "", 2: " before the last", 3: " two before the last"}
 """How it is said which one of its kind a stage waits for"""

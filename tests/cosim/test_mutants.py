@@ -199,13 +199,7 @@ MUTANTS = (
     Mutant(
         "query-slot-ignored", "query_buffer", "Cat(beat.visit.row, beat.query_slot)", "beat.visit.row", "query_buffer"
     ),
-    Mutant(
-        "serves-who-did-not-ask",
-        "arbiter",
-        "Cat(self.asking[n] & (",
-        "Cat((",
-        "arbiter",
-    ),
+    Mutant("serves-who-did-not-ask", "arbiter", "Cat(self.asking[n] & (", "Cat((", "arbiter"),
     Mutant("turn-stays", "arbiter", "with m.If(self.enable):", "with m.If(0):", "arbiter"),
     Mutant(
         "another-tier-whole",
@@ -226,6 +220,9 @@ MUTANTS = (
     Mutant("division-stops-short", "statistics", "remainder >= rows", "remainder > rows", "statistics"),
     Mutant("half-a-rotation", "rotate", "[even - odd for even", "[odd - even for even", "rotate"),
     Mutant("inexact-scale-not-raised", "quantise", "rounded = top + inexact", "rounded = top + 0", "quantise"),
+    Mutant("one-mean", "centre", "Mux(value, self.values.mean[n], self.keys.mean[n])", "self.keys.mean[n]", "centre"),
+    Mutant("one-step", "quantise", "*(digit << unit for unit in units)", "*[digit << units[1]] * 2", "quantise"),
+    Mutant("values-do-not-wait", "prepare", "ready & ~pending, fork", "ready, fork", "prepare"),
     Mutant("ties-go-up", "rounding", "half & (rest | kept[0])", "half", "encode"),
     Mutant("coarse-row-shifted", "restore", "Mux(mean_finer, row_power, mean_power)", "row_power", "restore"),
     # Speculation, matching and grouping
