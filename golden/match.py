@@ -17,10 +17,8 @@ from golden.align import align_to
 from golden.config import Config
 from golden.formats import FORMATS
 from golden.prepare import words
+from golden.tables import LIMIT_BITS
 from golden.traces import Head
-
-LIMIT_BITS = 16
-"""Fraction bits of the square of the distance below which a row is reused."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from golden.align import align_to
 from golden.config import Config
 from golden.formats import FORMATS
-
-RECIPROCAL_BITS = 16
-"""Significant bits, less one, of the reciprocal of the number of tokens."""
+from golden.tables import MEAN_RECIPROCAL_BITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +49,7 @@ def statistics(config: Config, words: NDArray[np.uint16]) -> Statistics:
         total = (total >> raise_by) + rows[start:stop].sum(axis=0)
         longest = int(np.abs(rows[start:stop]).sum(axis=1).max())
         reach = max((reach >> raise_by) + (raise_by > 0), longest)
-    shift = RECIPROCAL_BITS + len(rows).bit_length()
+    shift = MEAN_RECIPROCAL_BITS + len(rows).bit_length()
     mean = (total * ((1 << shift) // len(rows)) + (1 << shift >> 1)) >> shift
     # Rows that were rounded at a smaller exponent may be off by three quarters of a unit in every channel.
     return Statistics(exponent, total, mean, reach + int(np.abs(mean).sum()) + config.head_dim)

@@ -1,6 +1,6 @@
 """Contents of the lookup tables of the datapath, such as 2**-x for the softmax and 1/x for the normaliser.
 
-And the constants of quantisation, which decide the contents of its table.
+And the constants of preparation, matching and pooling: how exact a number is that golden and RTL both compute.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ INVERSE_BITS = 20
 """Fraction bits of the inverse of the largest code."""
 ONE = 1 << (FACTOR_BITS - 1)
 """The mantissa of the factor 1."""
+
+MEAN_RECIPROCAL_BITS = 16
+"""Significant bits, less one, of the reciprocal of the number of tokens."""
+LIMIT_BITS = 16
+"""Fraction bits of the square of the distance below which a row is reused."""
 
 RECIPROCAL_BITS = 9
 """Bits of the reciprocal of a number of rows, which is exact for powers of two."""

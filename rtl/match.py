@@ -13,12 +13,10 @@ from amaranth.lib.wiring import In, Out
 
 from golden.config import Config, unsigned_bits
 from golden.formats import FORMATS
+from golden.tables import LIMIT_BITS
 from rtl.align import mantissa, own_exponent
 from rtl.streams import delay, flow
 from rtl.trees import largest, registered_sum, sum_stages
-
-LIMIT_BITS = 16
-"""Fraction bits of the square of the distance below which a row is reused."""
 
 
 def pair(config: Config) -> data.StructLayout:

@@ -13,15 +13,14 @@ from amaranth.lib.wiring import In, Out
 
 from golden.config import Config, unsigned_bits
 from golden.formats import FORMATS
+from golden.tables import MEAN_RECIPROCAL_BITS
 from rtl import layouts
 from rtl.align import mantissa, own_exponent
 from rtl.streams import delay
 from rtl.trees import largest, registered_sum, sum_stages
 
-RECIPROCAL_BITS = 16
-"""Significant bits, less one, of the reciprocal of the number of rows."""
-QUOTIENT_BITS = RECIPROCAL_BITS + 2
-"""Bits of that reciprocal: for a power of two it is one more than fits RECIPROCAL_BITS + 1."""
+QUOTIENT_BITS = MEAN_RECIPROCAL_BITS + 2
+"""Bits of the reciprocal of the number of rows: for a power of two one more than fits MEAN_RECIPROCAL_BITS + 1."""
 MEANS = 4
 """Channels whose means are found per cycle; divides all head dimensions."""
 
@@ -204,7 +203,7 @@ class Statistics(wiring.Component):
         for n, total in enumerate(totals):
             product = delay(m, 1, delay(m, 1, total, 1, f"chosen_{n}") * quotient, 1, f"product_{n}")
             mean = Signal(signed(bits), name=f"mean_{n}")
-            m.d.comb += mean.eq((((product >> RECIPROCAL_BITS) >> down) + Const(1)) >> 1)
+            m.d.comb += mean.eq((((product >> MEAN_RECIPROCAL_BITS) >> down) + Const(1)) >> 1)
             means.append(mean)
         with m.If(valid[2][0]):
             m.d.sync += Value.cast(out.mean).eq(Cat(Value.cast(out.mean)[bits * MEANS :], *means))

@@ -10,7 +10,7 @@ import dataclasses
 import math
 
 from golden.config import Config
-from golden.tables import MEAN_FRACTION_BITS, ONE
+from golden.tables import MEAN_FRACTION_BITS, MEAN_RECIPROCAL_BITS, ONE
 from golden.tiles import Tiles
 from scripts.torch_align import (
     FLOATS,
@@ -27,7 +27,6 @@ from scripts.torch_align import (
 from scripts.torch_quantise import feedback, nearest, scaled, scales, shaped
 
 CHANNEL_STEP = 8
-RECIPROCAL_BITS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +187,7 @@ def statistics(config: Config, x: Tensor) -> Statistics:
     level = align_to(form, x, bits)[1].cummax(dim=1).values
     rows, _ = align_to(form, x, bits, level)
     total = accumulate(rows, level)
-    shift = RECIPROCAL_BITS + tokens.bit_length()
+    shift = MEAN_RECIPROCAL_BITS + tokens.bit_length()
     mean = (total * ((1 << shift) // tokens) + (1 << shift >> 1)) >> shift
     # The largest row of each run at one exponent, shifted right, and up by one, with each rise.
     last, rise = raises(level)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.config import Config, Tier
+from golden.tables import LIMIT_BITS
 from golden.tiles import TEXT, Tiles, owner
 from scripts.torch_align import FLOATS, Tensor, align_to, finite_rows, torch
 from scripts.torch_estimate import Pooled, estimate, largest, pool, unseen
 from scripts.torch_prepare import Prepared
 
-LIMIT_BITS = 16
 MOST = np.iinfo(np.int64).max >> 1
 SCORES = 1 << 22
 """Scores of cells at a time, which bounds the memory."""

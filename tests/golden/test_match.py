@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from golden.config import FLOAT_FORMATS, Config
 from golden.formats import FORMATS
-from golden.match import LIMIT_BITS, Matching, compare, match
+from golden.match import Matching, compare, match
 from golden.oracle import attend, relative_l2
 from golden.prepare import words
+from golden.tables import LIMIT_BITS
 from golden.traces import Head
 from tests.golden.by_hand import aligned, finite, shared
 
