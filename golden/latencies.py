@@ -17,7 +17,7 @@ NORMALISE = 6
 CORE = ("buffer", "key_multiplier", "score", "softmax", "weights", "value_multiplier", "accumulate", "normalise")
 """What a pass goes through, from the sequencer to its row's output"""
 
-STAGES = 2
+ROTATION_STAGES = 2
 """Of the rotation of keys and values, that are done per cycle"""
 
 MEANS = 4
@@ -87,7 +87,7 @@ def row_interval(config: Config) -> int:
 def rotation_latency(config: Config) -> int:
     """Of a key or value: units in series take a row every `prepare_interval` cycles, with two stages a cycle each."""
     stages, interval = config.rotation_stages, config.prepare_interval
-    units = max(1, -(-stages // (STAGES * interval)))
+    units = max(1, -(-stages // (ROTATION_STAGES * interval)))
     own = [stages * (n + 1) // units - stages * n // units for n in range(units)]
     return sum(max(1, -(-n // max(1, -(-n // interval)))) for n in own)
 

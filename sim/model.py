@@ -34,6 +34,9 @@ TRACE_FLAGS = ("--trace", "--trace-structs")
 HIERARCHICAL_LOOKUPS = 512
 """From so many table lookups a cycle the table readers become models of their own: the C++ shrinks tenfold."""
 
+SMALL_LOOKUPS = 256
+"""With fewer, a model is compiled as it comes: to optimise it takes longer than it saves."""
+
 LEAD_SECONDS = 3600
 """By which what is copied dates from the future: more than any build takes."""
 
@@ -77,7 +80,8 @@ def build(component: str, config: Config, waves: bool = False) -> Model:
             write_text(folder / CONTROL, control)
             runtime = BUILD / "runtime" / _digest(*flags)
             copy_runtime(runtime, folder)
-            with environment(verilator_environment()), captured() as log:
+            optimise = config.peak_products >= SMALL_LOOKUPS
+            with environment(verilator_environment(optimise)), captured() as log:
                 try:
                     run(module="none", compile_only=True, **model.settings)
                 except SystemExit as stop:

