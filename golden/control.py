@@ -124,10 +124,11 @@ STAGES = (
     Stage("values", "head", {"keys": 1, "scale": 1}, "tokens * prepare_interval"),
     Stage("keep", "head", {"values": 1}, "quantise"),
     Stage("open", "head", {"scale": 1}, "means"),
+    Stage("turn", "head", {}, "prepare_query + work_queue"),
     Stage("match", "query tile", {"match": 1, "rows": 2}, "matched_rows * match_interval"),
     Stage("free", "core", {"attend": QUERY_TILES}, "released"),
     Stage("enter", "query tile", {"open": 1, "match": 1, "free": 1}, "work_queue + entering"),
-    Stage("arrive", "query tile", {"rows": 1}, "tile_rows * row_interval"),
+    Stage("arrive", "query tile", {"turn": 1, "rows": 1}, "tile_rows * row_interval"),
     Stage("rows", "query tile", {"enter": 1, "arrive": 1}, "0"),
     Stage("mean", "core", {"rows": 1}, "align + pool - 1"),
     Stage("look", "core", {"mean": 1, "speculate": 1}, "tile + key tiles"),
@@ -144,9 +145,10 @@ STAGES = (
 """In order; those of all query tiles of a head come before the next head's. Keys and values pass twice: they are
 measured; then the scale of values is found, keys are prepared and their means pooled, and values prepared after them,
 which no query tile can do without at its end. Where rows are reused, all rows up to the end of the next query tile are
-matched first. Rows of a query tile enter a core when the event `query_end` of the last tile but two frees their place.
-Their mean looks at key tiles, the other steps of SPECULATION find tiers, keys are grouped, all passes done, and rows
-restored. A stage ends in the cycle after its last word, from which a latency counts.
+matched first. Query rows are rotated from the first cycle on. Those of a query tile enter a core when the event
+`query_end` of the last tile but two frees their place. Their mean looks at key tiles, the other steps of SPECULATION
+find tiers, keys are grouped, all passes done, and rows restored. A stage ends in the cycle after its last word, from
+which a latency counts.
 """
 
 COUNTS = {

@@ -47,6 +47,7 @@ def latencies(config: Config) -> dict[str, int]:
         "centre": 2 + rotation_latency(config) + 1,
         "quantise": 2 * chunks + config.digits + 11,
         "pool": 5,
+        "prepare_query": slices + max(1, config.rotation_stages) + 6,
         "match_interval": config.head_dim // MATCH_CHANNELS,
         "means": 2,  # of a head: through a queue and into registers
         "released": 2,  # until the work queue sees a place that is free

@@ -40,6 +40,7 @@ def hardware(config: Config) -> dict[str, int]:
         "centre": Centre(config).latency,
         "quantise": Quantise(config, config.prepare_channels).latency,
         "pool": Pool.latency,
+        "prepare_query": PrepareQuery(config).latency,
         "align": Align.latency,
         "rank": estimate.latency(config),
         "tier_buffer": TierBuffer.latency,
