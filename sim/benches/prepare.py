@@ -21,11 +21,13 @@ async def heads(dut: Any) -> None:
 
 @cocotb.test()
 async def rate(dut: Any) -> None:
-    """Without stalls a row takes prepare_interval cycles in the second pass."""
+    """Without stalls a row takes prepare_interval cycles in the second pass, and all keys are pooled before a value."""
     config, _ = job.read()
     given = small_heads(config, cocotb.RANDOM_SEED)[:1]
     cycles = await prepare(dut, given, 0.0)
     assert_full_rate(cycles["prepared"], config.prepare_interval)
+    first_value = cycles["prepared"][len(given[0].token)]
+    assert max(cycles["cells"][-1], cycles["tiles"][-1]) < first_value, "speculation would wait for values"
 
 
 async def prepare(dut: Any, given: list[HeadWords], stalls: float) -> dict[str, list[int]]:

@@ -10,7 +10,7 @@ import pytest
 from golden.presets import preset
 from sim.simulate import simulate
 
-LEAST_WORDS = {"rotate": 500, "centre": 500, "quantise": 1000}
+LEAST_WORDS = {"rotate": 500, "centre": 500, "quantise": 1000, "prepare": 1000}
 """Words that a bench compares at least, whatever the configuration."""
 
 VARIATIONS: dict[str, dict[str, Any]] = {
@@ -18,6 +18,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "head-64": {"head_dim": 64},  # rotation takes longer than slices
     "head-48": {"head_dim": 48},  # three blocks
     "head-32": {"head_dim": 32},  # an odd number of stages
+    "slow": {"query_rows": 32, "lanes": 2, "banks": 2},  # a row in four cycles
     "unrotated": {"rotate": False},
     "bf16": {"float_format": "bf16"},
     "bf16-narrow": {"float_format": "bf16", "input_bits": 12, "scale_bits": 3},
@@ -31,7 +32,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
 }
 CASES = {
     "rotate": ("tiny", "head-48", "head-32", "unrotated", "narrow", "wide"),
-    "centre": ("tiny", "head-48", "head-32", "unrotated", "bf16", "bf16-narrow", "narrow", "wide"),
+    "centre": ("tiny", "head-48", "head-32", "slow", "unrotated", "bf16", "bf16-narrow", "narrow", "wide"),
     "quantise": (
         *(f"digits-{digits}-step-{step}" for digits in (2, 3) for step in (2, 3, 4)),
         "head-48",
@@ -40,6 +41,7 @@ CASES = {
         "narrow",
         "wide",
     ),
+    "prepare": ("head-48", "slow", "unrotated", "bf16-narrow"),
 }
 
 
