@@ -66,8 +66,9 @@ class Simpicker(wiring.Component):
     token : all its tokens: what `prepared` had of each as key and as value.
     output : `rtl.head.result`, a row of FP16 numbers for every query row of the tile, in order.
 
-    The memory keeps a head until the last row of its output has come. If it has no room for another one, it does not
-    take `prepared`, `tiles` and `cells`.
+    A head is fetched while it is still being prepared: the memory sends a word once it has it. It keeps a head until
+    the last row of its output has come; if it has no room for another one, it does not take `prepared`, `tiles` and
+    `cells`.
     """
 
     def __init__(self, config: Config) -> None:
