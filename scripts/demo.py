@@ -37,6 +37,7 @@ LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "lane utilisation": lambda h: f"{h['lane_utilisation']:.1%}",
     "lost to measuring and preparing": lambda h: f"{h['lost']['preparation']:.1%}",
     "lost to speculation": lambda h: f"{h['lost']['speculation']:.1%}",
+    "lost to loading keys and values": lambda h: f"{h['lost']['loading']:.1%}",
     "lost to other causes": lambda h: f"{h['lost']['other']:.1%}",
     "keys in FULL, LUT8, LUT4": lambda h: ", ".join(
         f"{h['tier_shares'][t.name]:.1%}" for t in sorted(Tier, reverse=True)
@@ -162,11 +163,12 @@ def measured(config: Config, work: Workload, simulated: dict[str, Any]) -> dict[
 def lost(counters: dict[str, Any]) -> dict[str, float]:
     """Shares of the cycles in which no pass was computed, by cause, as the hardware counted them.
 
-    Preparation is all until the first query tile is there; then groups wait for speculation. The rest is loading,
-    short lane groups, and what comes after the last pass.
+    Preparation is all until the first query tile is there. Then key tiles are loaded, the first ones once their values
+    are prepared, though they are speculated meanwhile; and then groups wait for speculation. The rest is short lane
+    groups, and what comes after the last pass.
     """
-    causes = {"preparation": ["idle", "waits_query"], "speculation": ["waits_group"]}
-    causes["other"] = ["waits_output", "waits_bank", "waits_token"]
+    causes = {"preparation": ["idle", "waits_query"], "speculation": ["waits_group"], "loading": ["waits_token"]}
+    causes["other"] = ["waits_output", "waits_bank"]
     cycles = sum(counters[name] for name in CYCLES)
     return {cause: sum(counters[name] for name in names) / cycles for cause, names in causes.items()}
 

@@ -34,6 +34,7 @@ LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "lanes busy": lambda run: f"{run['lane_utilisation']:.1%}",
     "lost to preparation": lambda run: f"{run['lost']['preparation']:.1%}",
     "lost to speculation": lambda run: f"{run['lost']['speculation']:.1%}",
+    "lost to loading keys and values": lambda run: f"{run['lost']['loading']:.1%}",
     "lost to other causes": lambda run: f"{run['lost']['other']:.1%}",
     "cycles without grouping, predicted": lambda run: f"{run['ungrouped']['cycles']:,}",
     "lanes busy then": lambda run: f"{run['ungrouped']['lane_utilisation']:.1%}",
