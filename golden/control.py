@@ -118,8 +118,9 @@ class Stage:
 STAGES = (
     Stage("measure keys", "head", {"keys": 1}, "tokens + 1 + statistics"),
     Stage("measure values", "head", {"values": 1}, "tokens + 1 + statistics"),
-    Stage("scale", "head", {"measure keys": 1, "measure values": 1, "keep": 1}, "1 + quantise"),
-    Stage("keys", "head", {"measure keys": 1, "measure values": 1, "keep": 1}, "centre + tokens * prepare_interval"),
+    Stage("begin", "head", {"measure keys": 1, "measure values": 1, "keep": 1}, "0"),
+    Stage("scale", "head", {"begin": 1}, "1 + quantise"),
+    Stage("keys", "head", {"begin": 1}, "centre + tokens * prepare_interval"),
     Stage("pool", "head", {"keys": 1}, "pool + 1"),
     Stage("values", "head", {"keys": 1, "scale": 1}, "tokens * prepare_interval"),
     Stage("keep", "head", {"values": 1}, "quantise"),

@@ -11,7 +11,7 @@ from golden.formats import FORMATS
 from rtl import layouts
 from rtl.align import mantissa
 from rtl.rotate import rotates, vector
-from rtl.streams import delay, flow
+from rtl.streams import delay, delays, flow
 
 TAG: ShapeLike = data.StructLayout({"value": 1, "last": 1})
 
@@ -64,10 +64,10 @@ class Centre(wiring.Component):
             rotated = rotate.o
 
         advance = flow(m, self.i.valid, centred, 2)
-        value = delay(m, advance, row.value, 1, "value")
+        _, value, value_too = delays(m, advance, row.value, 2, "value")
         m.d.comb += [
             self.i.ready.eq(advance),
-            centred.payload.tag.value.eq(delay(m, advance, value, 1, "value_too")),
+            centred.payload.tag.value.eq(value_too),
             centred.payload.tag.last.eq(delay(m, advance, row.last, 2, "last")),
         ]
         exponent = Mux(row.value, self.values.exponent, self.keys.exponent)

@@ -100,11 +100,7 @@ class Prepare(wiring.Component):
         keys, values = Side(config), Side(config)
         for name, side, raw in (("key_side", keys, self.key), ("value_side", values, self.value)):
             m.submodules[name] = Named(side, "prepare_side")
-            m.d.comb += [
-                Value.cast(side.i.payload).eq(Value.cast(raw.payload)),
-                side.i.valid.eq(raw.valid),
-                raw.ready.eq(side.i.ready),
-            ]
+            connect(m, flipped(raw), side.i)
 
         # A head begins: its statistics replace those of the one before, whose last value has left.
         current, ended, begin = Signal(head(config)), Signal(init=1), Signal()
@@ -130,10 +126,13 @@ class Prepare(wiring.Component):
         fork = self.pools(m, centre.o, places.here)
 
         # Before a head's rows comes one with the largest value there can be: its exponent is that of `measured`.
-        first, pending, bound = Signal(), Signal(), Signal(config.rotated_bits)
+        first, pending = Signal(), Signal()  # it is to be sent; its exponent has not come yet
+        quantise, tile_end = self.codes(m, centre.o, fork, places.here.tile_end, first, pending)
         reach = (values.known.reach >> config.rotation_shift) + 1
-        m.d.comb += bound.eq(Mux(first, Mux(reach > config.rotated_max, config.rotated_max, reach), 0))
-        quantise, tile_end = self.codes(m, centre.o, fork, places.here.tile_end, bound, pending)
+        with m.If(first):
+            m.d.comb += quantise.i.payload.vector[0].eq(Mux(reach > config.rotated_max, config.rotated_max, reach))
+        with m.Else():
+            m.d.comb += Value.cast(quantise.i.payload.vector).eq(Value.cast(centre.o.payload.vector))
         with m.If(quantise.i.ready):
             m.d.sync += first.eq(0)
         with m.If(begin):
@@ -190,11 +189,11 @@ class Prepare(wiring.Component):
         return fork
 
     def codes(
-        self, m: Module, rows: stream.Interface, fork: Fork, tile_end: Value, bound: Value, pending: Value
+        self, m: Module, rows: stream.Interface, fork: Fork, tile_end: Value, first: Value, pending: Value
     ) -> tuple[Quantise, Value]:
         """Keys, which pass the fork, and values become codes. Returns their unit, and whether what leaves ends a tile.
 
-        While `bound`, it takes no row but one whose largest element is that; while `pending`, no values.
+        A `first` row is taken before all others; while `pending`, no values are.
         """
         config, row = self.config, rows.payload
         m.submodules.quantise = quantise = Quantise(config, config.prepare_channels)
@@ -203,15 +202,11 @@ class Prepare(wiring.Component):
             placed.valid.eq(Mux(row.value, rows.valid & ~pending, fork.o[0].valid)),
             fork.o[0].ready.eq(placed.ready),
             rows.ready.eq(Mux(row.value, placed.ready & ~pending, fork.i.ready)),
-            quantise.i.valid.eq(entering.valid | bound.any()),
-            entering.ready.eq(quantise.i.ready & ~bound.any()),
-            quantise.i.payload.value.eq(row.value | bound.any()),
+            quantise.i.valid.eq(entering.valid | first),
+            entering.ready.eq(quantise.i.ready & ~first),
+            quantise.i.payload.value.eq(row.value | first),
             quantise.i.payload.last.eq(row.last),
         ]
-        with m.If(bound.any()):
-            m.d.comb += quantise.i.payload.vector[0].eq(bound)
-        with m.Else():
-            m.d.comb += Value.cast(quantise.i.payload.vector).eq(Value.cast(row.vector))
         under_way = -(-quantise.latency // quantise.chunks)
         ends = tagged(m, "tile_ends", placed, entering, tile_end, Const(1), under_way)
         m.d.comb += ends.r_en.eq(self.prepared.valid & self.prepared.ready)

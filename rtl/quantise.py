@@ -21,7 +21,7 @@ from rtl.centre import centred_row
 from rtl.exp2 import rom
 from rtl.library import Named
 from rtl.rounding import leading
-from rtl.streams import delay, flow
+from rtl.streams import delay, delays, flow
 from rtl.trees import largest
 
 SCALE_LATENCY = 9
@@ -179,9 +179,7 @@ class Quantise(wiring.Component):
         with m.If(advance & taken):
             m.d.sync += [register.eq(value) for register, value in zip(held, scale, strict=True)]
         gain, shift, value, *beside = held
-        values = [value]
-        for n in range(QuantiseLane.latency(config) + 1):
-            values.append(delay(m, advance, values[-1], 1, f"value_{n}"))
+        values = delays(m, advance, value, QuantiseLane.latency(config) + 1, "value")
 
         waited = self.ring(m, advance, row[:width], self.chunks + SCALE_LATENCY - 1)
         codes: list[Value] = []
@@ -193,7 +191,7 @@ class Quantise(wiring.Component):
                 lane.element.eq(waited[n * config.rotated_bits :][: config.rotated_bits]),
                 lane.gain.eq(gain),
                 lane.shift.eq(shift),
-                lane.value.eq(Cat(values[QuantiseLane.ROUNDED :])),
+                lane.value.eq(Cat(values[QuantiseLane.ROUNDED : QuantiseLane.latency(config)])),
             ]
             codes.append(lane.code)
         out = Value.cast(self.o.payload.codes)
@@ -226,9 +224,7 @@ class Quantise(wiring.Component):
         its last chunk. `first` is its first one, `kind` that of the row.
         """
         config = self.config
-        kinds = [kind]  # after so many cycles
-        for n in range(SCALE_LATENCY - 1):
-            kinds.append(delay(m, enable, kinds[-1], 1, f"kind_{n}"))
+        kinds = delays(m, enable, kind, SCALE_LATENCY - 1, "kind")
         magnitudes = [
             delay(m, enable, abs(element)[: config.rotated_bits], 1, f"magnitude_{n}")
             for n, element in enumerate(elements)

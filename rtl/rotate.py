@@ -84,12 +84,12 @@ class Rotate(wiring.Component):
                 entering = list(self.i.payload.vector)
                 row = entering if self.cycles == 1 else [Mux(load, i, x) for i, x in zip(entering, row, strict=True)]
             if stage < self.chained:
-                row = self.mixed(m, row, stage)
+                row = self.stage(m, row, stage)
         with m.If(load | (left != 0)):
             m.d.sync += [register.eq(x) for register, x in zip(self.o.payload.vector, row, strict=True)]
         return m
 
-    def mixed(self, m: Module, row: Sequence[Value], n: int) -> list[Value]:
+    def stage(self, m: Module, row: Sequence[Value], n: int) -> list[Value]:
         """The n-th stage of the chain, which names its signals."""
         block = 1 << self.config.rotation_stages
         out: list[Value] = []

@@ -70,13 +70,17 @@ def flow(m: Module, entering: ValueLike, o, latency: int) -> Signal:
 
 def delay(m: Module, enable: ValueLike, value: Any, cycles: int, name: str) -> Any:
     """`value` through `cycles` registers that move with `enable`; keeps the shape, has no reset."""
-    shape = value.shape()
+    return delays(m, enable, value, cycles, name)[-1]
+
+
+def delays(m: Module, enable: ValueLike, value: Any, cycles: int, name: str) -> list[Any]:
+    """`value`, and what each of these registers has of it."""
+    found = [value]
     for n in range(cycles):
-        register = Signal(shape, name=f"{name}_{n + 1}", reset_less=True)
+        found.append(Signal(value.shape(), name=f"{name}_{n + 1}", reset_less=True))
         with m.If(enable):
-            m.d.sync += register.eq(value)
-        value = register
-    return value
+            m.d.sync += found[-1].eq(found[-2])
+    return found
 
 
 def saturate(value: Value, shape: Shape) -> Value:

@@ -29,6 +29,13 @@ from sim.workload import Workload, planned, workload
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "street.npz"
 
+LOST: dict[str, Callable[[dict[str, Any]], str]] = {
+    "lost to speculation": lambda run: f"{run['lost']['speculation']:.1%}",
+    "lost to loading keys and values": lambda run: f"{run['lost']['loading']:.1%}",
+    "lost to other causes": lambda run: f"{run['lost']['other']:.1%}",
+}
+"""How causes of loss are shown, of a head or of a run; preparation has a name of its own in each."""
+
 LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "words compared": lambda h: f"{h['words_compared']:,}",
     "mismatches": lambda h: f"{h['mismatches']}",
@@ -36,9 +43,7 @@ LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "products per cycle": lambda h: f"{h['products_per_cycle']:,.0f} of {h['peak_products_per_cycle']:,}",
     "lane utilisation": lambda h: f"{h['lane_utilisation']:.1%}",
     "lost to measuring and preparing": lambda h: f"{h['lost']['preparation']:.1%}",
-    "lost to speculation": lambda h: f"{h['lost']['speculation']:.1%}",
-    "lost to loading keys and values": lambda h: f"{h['lost']['loading']:.1%}",
-    "lost to other causes": lambda h: f"{h['lost']['other']:.1%}",
+    **LOST,
     "keys in FULL, LUT8, LUT4": lambda h: ", ".join(
         f"{h['tier_shares'][t.name]:.1%}" for t in sorted(Tier, reverse=True)
     ),

@@ -18,7 +18,7 @@ from golden.layer import Plan, plan
 from golden.schedule import Schedule, in_order
 from golden.traces import Head
 from scripts.cli import console, describe, main, progress_bars, with_preset
-from scripts.demo import choose_layers, lost, simulate_heads
+from scripts.demo import LOST, choose_layers, lost, simulate_heads
 from scripts.evaluate import REUSE_DISTANCE
 from scripts.results import write_results
 from scripts.stages import busy
@@ -33,9 +33,7 @@ LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "predicted": lambda run: f"{run['predicted']:,}",
     "lanes busy": lambda run: f"{run['lane_utilisation']:.1%}",
     "lost to preparation": lambda run: f"{run['lost']['preparation']:.1%}",
-    "lost to speculation": lambda run: f"{run['lost']['speculation']:.1%}",
-    "lost to loading keys and values": lambda run: f"{run['lost']['loading']:.1%}",
-    "lost to other causes": lambda run: f"{run['lost']['other']:.1%}",
+    **LOST,
     "cycles without grouping, predicted": lambda run: f"{run['ungrouped']['cycles']:,}",
     "lanes busy then": lambda run: f"{run['ungrouped']['lane_utilisation']:.1%}",
     "mismatches": lambda run: f"{run['mismatches']} of {run['words_compared']:,}",
